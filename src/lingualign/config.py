@@ -1,0 +1,307 @@
+"""The configuration of a run: typed, documented field by field, complete enough to repeat the run.
+
+A recipe (`recipes/*.yaml`) or the user's own YAML gives a part of it, `key=value` overrides the rest
+(`lingualign.settings` merges them); what nobody sets has the default below. An unknown key is an error.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are errors, field docstrings are the help text."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+class DataConfig(Section):
+    """How prompt files are read, and how many of their prompts are used."""
+
+    id_field: str | None = None
+    """Column with the prompt's id, the same in every language. Unset: the first of id, prompt_id,
+    instruction_id, and failing these a hash-free error that names the columns."""
+
+    prompt_field: str | None = None
+    """Column with the prompt: text, or a list of {role, content} messages. Unset: the first of prompt,
+    messages, instruction, question."""
+
+    language_field: str = "language"
+    """Column with the language code, where one file holds several languages."""
+
+    limit: int | None = Field(None, ge=1)
+    """Prompts a language to use in each iteration. Unset: all of them."""
+
+    fresh: bool = False
+    """Iteration t takes the t-th slice of `limit` prompts instead of the same prompts again."""
+
+    allow_missing: bool = False
+    """Keep the ids that every language has, where they differ, instead of an error."""
+
+    max_prompt_tokens: int = Field(4096, ge=1)
+    """Longer prompts are left out, with a count. Never cut: half an instruction is another instruction."""
+
+
+class SamplingConfig(Section):
+    """How candidates are sampled."""
+
+    n: int = Field(8, ge=2)
+    """K, responses a prompt (the ICR paper: 10)."""
+
+    temperature: float = Field(0.9, gt=0)
+    """Of the sampling distribution (paper: 0.9)."""
+
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Nucleus mass (paper: 1.0)."""
+
+    max_new_tokens: int = Field(1024, ge=1)
+    """A response that reaches this length is recorded as cut (paper: 2400)."""
+
+    batch_tokens: int = Field(32768, ge=1)
+    """Most tokens, prompt and room for the response together, that one batch of sequences may hold."""
+
+    chunk_prompts: int = Field(64, ge=1)
+    """Prompts a language in one part file: the unit of resume."""
+
+
+class RewardConfig(Section):
+    """What scores the candidates."""
+
+    kind: Literal["implicit", "random", "lab-judge"] = "implicit"
+    """implicit: log-ratio of policy and reference. random: a seeded uniform draw (a floor). lab-judge: the
+    lab's gold reward (a ceiling; only for prompts of the lab)."""
+
+    context: Literal["source-directive", "source", "target", "translated"] = "source-directive"
+    """The instruction a response is scored under. source-directive: the source-language instruction behind a
+    sentence that asks for the target language (ICR). source: without that sentence. target: the instruction it
+    was sampled for. translated: the response is translated to the source language first."""
+
+    reference: Literal["initial", "previous"] = "initial"
+    """Denominator of the log-ratio: the run's reference model in every iteration, or in iteration t the policy
+    of iteration t-1 (the run's reference in the first)."""
+
+    translator: Literal["none", "lab"] = "none"
+    """Who translates for `context: translated`. lab: the lab's exact translator."""
+
+    batch_tokens: int = Field(16384, ge=1)
+    """Most tokens in one forward pass."""
+
+    chunk_prompts: int = Field(64, ge=1)
+    """Prompts a language in one part file of scores: the unit of resume."""
+
+
+class LengthControlConfig(Section):
+    """The penalty a unit of length that makes chosen and rejected equally long on average."""
+
+    method: Literal["exact", "grid", "none"] = "exact"
+    """exact: solved over the break-points. grid: the published sweep 0.000, 0.001, ..., 0.999. none: no
+    penalty."""
+
+    unit: Literal["chars", "tokens", "bytes"] = "chars"
+    """What length is counted in (paper: characters)."""
+
+
+class PairsConfig(Section):
+    """Which candidates become a pair, and which pairs are left out."""
+
+    length_control: LengthControlConfig = LengthControlConfig()
+    """Length control, a language at a time."""
+
+    language_filter: bool = True
+    """Drop candidates that are identified as another language than the prompt's. Undecided ones stay."""
+
+    drop_truncated: bool = True
+    """Drop candidates that were cut at `max_new_tokens`."""
+
+    drop_duplicates: bool = True
+    """Keep the first of candidates with the same text."""
+
+    min_margin: float = Field(0.0, ge=0)
+    """Least difference of length-controlled rewards between chosen and rejected. 0 still drops ties."""
+
+    outlier_quantile: float = Field(1.0, gt=0, le=1)
+    """A candidate whose length-controlled reward lies above this quantile of its language cannot be chosen: the
+    published upper bound, as a share instead of nats. 1: no bound."""
+
+
+class LoraConfig(Section):
+    """LoRA instead of full training; the reference is then the base model with the adapter off."""
+
+    r: int = Field(16, ge=1)
+    """Rank."""
+
+    alpha: int = Field(32, ge=1)
+    """Scale."""
+
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout on the adapter's input."""
+
+    target_modules: str | list[str] = "all-linear"
+    """Which modules get an adapter, as peft takes it."""
+
+
+class TrainingConfig(Section):
+    """The preference training of one iteration."""
+
+    objective: Literal["dpo"] = "dpo"
+    """dpo: DPO plus `nll_weight` times the NLL of the chosen response, a token mean per sequence."""
+
+    beta: float = Field(0.1, gt=0)
+    """Inverse temperature of DPO (paper: 0.1)."""
+
+    nll_weight: float = Field(1.0, ge=0)
+    """Weight of the NLL term (paper: 1)."""
+
+    reference: Literal["policy", "initial"] = "policy"
+    """The frozen model of DPO: the policy at the start of the iteration, or the run's reference model."""
+
+    learning_rate: float = Field(5e-7, gt=0)
+    """Peak learning rate (the paper's is unknown; ours)."""
+
+    scheduler: Literal["cosine", "linear", "constant"] = "cosine"
+    """Learning-rate schedule (ours)."""
+
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """Share of the steps for linear warm-up (ours)."""
+
+    epochs: int = Field(1, ge=1)
+    """Passes over the pairs."""
+
+    batch_pairs: int = Field(32, ge=1)
+    """Pairs an optimiser step, over all processes (paper: 32)."""
+
+    micro_batch_pairs: int = Field(4, ge=1)
+    """Pairs a forward and backward pass; gradients of a step add up exactly whatever this is."""
+
+    max_length: int = Field(4096, ge=2)
+    """Pairs with a longer sequence, prompt and response together, are left out, with a count."""
+
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Gradient clipping."""
+
+    weight_decay: float = Field(0.0, ge=0)
+    """AdamW weight decay."""
+
+    gradient_checkpointing: bool = False
+    """Trade compute for memory."""
+
+    save_steps: int = Field(50, ge=1)
+    """Optimiser steps between checkpoints to resume from."""
+
+    lora: LoraConfig | None = None
+    """Train a LoRA adapter; unset trains all weights."""
+
+
+class MeasuresConfig(Section):
+    """How an iteration's policy is measured against the policy the run started from."""
+
+    prompts: str | None = None
+    """Held-out prompts. Unset: the lab's own for the lab; else the last `n` prompts, kept out of training."""
+
+    n: int = Field(200, ge=2)
+    """Held-out prompts a language."""
+
+    temperature: float = Field(0.6, gt=0)
+    """Temperature of the sampled measurement (greedy is always measured too)."""
+
+    max_new_tokens: int = Field(1024, ge=1)
+    """Length limit of measured responses."""
+
+    judge: Literal["auto", "lab", "implicit", "reward-model"] = "auto"
+    """Who says which of two responses is better. auto: the lab's exact judge for lab prompts, else the
+    implicit reward, labelled as such: it is the signal that was trained on, not an independent judge."""
+
+    reward_model: str | None = None
+    """Folder of a sequence-classification model for `judge: reward-model`."""
+
+    bootstrap: int = Field(1000, ge=100)
+    """Bootstrap resamples over prompts for the 95 % intervals."""
+
+
+class RunConfig(Section):
+    """Everything a run depends on."""
+
+    recipe: str = "icr"
+    """The method: `lingualign recipes` lists them."""
+
+    output: Path | None = None
+    """Run folder. Unset: runs/<recipe>."""
+
+    policy: str = "lab:aligned"
+    """The aligned model: a Hugging Face folder, or lab:NAME."""
+
+    reference: str = "lab:sft"
+    """What the policy was before preference tuning: the denominator of its implicit reward."""
+
+    prompts: str = "lab"
+    """A file, a folder with a file a language, a saved `datasets` folder, or `lab`."""
+
+    languages: list[str] = ["en", "de", "es", "sw", "zh"]
+    """BCP-47 codes, the source language among them."""
+
+    source_language: str = "en"
+    """The language that the policy is well aligned in."""
+
+    iterations: int = Field(2, ge=1)
+    """Rounds of sampling, scoring, pairing and training (paper: 2)."""
+
+    seed: int = Field(0, ge=0)
+    """Of every draw in the run."""
+
+    device: str = "auto"
+    """auto: cuda if there is one, else cpu."""
+
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the weights in forward passes; log-probs are always summed in float32. auto: bfloat16 on a GPU that
+    has it, else float32."""
+
+    base_model_prompts: bool = False
+    """Use plain text prompts where a model has no chat template, instead of an error."""
+
+    trust_remote_code: bool = False
+    """Run code that ships with a model. Off unless you trust its author."""
+
+    data: DataConfig = DataConfig()
+    """Reading of prompts."""
+
+    sampling: SamplingConfig = SamplingConfig()
+    """Sampling of candidates."""
+
+    reward: RewardConfig = RewardConfig()
+    """Scoring of candidates."""
+
+    pairs: PairsConfig = PairsConfig()
+    """Choice of pairs."""
+
+    training: TrainingConfig = TrainingConfig()
+    """Preference training."""
+
+    measures: MeasuresConfig = MeasuresConfig()
+    """Measurement."""
+
+    @property
+    def run_folder(self) -> Path:
+        """Where this run lives."""
+        return self.output if self.output is not None else Path("runs") / self.recipe
+
+    @property
+    def target_languages(self) -> list[str]:
+        """The languages to improve: all but the source."""
+        return [language for language in self.languages if language != self.source_language]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RunConfig:
+        if len(set(self.languages)) != len(self.languages):
+            raise ValueError("languages: a language is listed twice")
+        if self.source_language not in self.languages:
+            raise ValueError(f"languages: the source language {self.source_language} must be among them")
+        if not self.target_languages:
+            raise ValueError("languages: at least one target language beside the source is needed")
+        if self.reward.context == "translated" and self.reward.translator == "none":
+            raise ValueError("reward.translator: context 'translated' needs one")
+        if self.measures.judge == "reward-model" and not self.measures.reward_model:
+            raise ValueError("measures.reward_model: judge 'reward-model' needs the folder of one")
+        return self
