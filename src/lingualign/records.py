@@ -125,7 +125,8 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary)
+        # Checksums, so that a damaged page is noticed when it is read and not taken for data.
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary, write_page_checksum=True)
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
@@ -142,10 +143,10 @@ def read_table(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
         InputError: The file is missing, is not readable as Parquet, or lacks a column of the schema.
     """
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.") from None
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a readable Parquet file ({error}).") from error
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:

@@ -1,0 +1,185 @@
+"""How a run tells what it is doing: to a person at a terminal, to a log, or to another program.
+
+Progress goes to stderr and results to stdout, so that a result can be piped on.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+if TYPE_CHECKING:
+    from lingualign.pipeline.progress import Reporter
+
+LOG_EVERY = 600.0  # seconds between the lines of one long stage where there is no progress bar
+LOG_WIDTH = 160  # columns of a table where there is no terminal to ask
+
+
+def make_reporter(json_lines: bool) -> Reporter:
+    """The reporter for this process: JSON lines, bars on a terminal, or a plain line a stage."""
+    if json_lines:
+        return JsonReporter()
+    return TerminalReporter() if sys.stderr.isatty() else LineReporter()
+
+
+def stdout_console() -> Console:
+    """A console for results: as wide as the terminal, or wide enough for tables in a file; no colour in a file."""
+    return Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH, no_color=True, highlight=False)
+
+
+def duration(seconds: float) -> str:
+    """A duration for people: `4.2 s`, `3 min 05 s`, `2 h 10 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class _Bar:
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+
+    def advance(self, steps: int = 1) -> None:
+        self._progress.advance(self._task, steps)
+
+    def update(self, done: int, total: int | None = None, detail: str = "") -> None:
+        self._progress.update(self._task, completed=done, total=total, detail=detail)
+
+
+class TerminalReporter:
+    """A bar with the remaining time for the stage under way, and a line for each that is done."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+
+    @contextmanager
+    def stage(self, name: str, total: int, unit: str = "chunks", done: int = 0) -> Iterator[_Bar]:
+        """See `Reporter`."""
+        start = time.monotonic()
+        columns = (
+            TextColumn("  {task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(f"{unit}  {{task.fields[detail]}}"),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            yield _Bar(progress, progress.add_task(name, total=total, completed=done, detail=""))
+        self.console.print(f"[green]✓[/green] {name}  [dim]{duration(time.monotonic() - start)}[/dim]")
+
+    def skip(self, name: str) -> None:
+        """See `Reporter`."""
+        self.console.print(f"[dim]✓ {name}  done before[/dim]")
+
+    def note(self, text: str) -> None:
+        """See `Reporter`."""
+        self.console.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        """See `Reporter`."""
+        self.console.print(f"warning: {text}", style="yellow", markup=False)
+
+    def result(self, kind: str, value: dict[str, Any]) -> None:
+        """See `Reporter`."""
+
+
+class _Lines:
+    def __init__(self, name: str, total: int, unit: str, done: int) -> None:
+        self.name, self.total, self.unit, self.done, self.detail = name, total, unit, done, ""
+        self._last = time.monotonic()
+
+    def advance(self, steps: int = 1) -> None:
+        self.update(self.done + steps)
+
+    def update(self, done: int, total: int | None = None, detail: str = "") -> None:
+        self.done = done
+        self.total = self.total if total is None else total
+        if time.monotonic() - self._last > LOG_EVERY:
+            self._last = time.monotonic()
+            print(f"{self.name}: {self.done} of {self.total} {self.unit} {detail}".rstrip(), file=sys.stderr)
+
+
+class LineReporter:
+    """A plain line a stage, and one every ten minutes of a long one."""
+
+    @contextmanager
+    def stage(self, name: str, total: int, unit: str = "chunks", done: int = 0) -> Iterator[_Lines]:
+        """See `Reporter`."""
+        start = time.monotonic()
+        lines = _Lines(name, total, unit, done)
+        yield lines
+        resumed = f" ({done} of them done before)" if done else ""
+        took = duration(time.monotonic() - start)
+        print(f"{name}: {lines.total} {unit}{resumed} in {took}", file=sys.stderr, flush=True)
+
+    def skip(self, name: str) -> None:
+        """See `Reporter`."""
+        print(f"{name}: done before", file=sys.stderr, flush=True)
+
+    def note(self, text: str) -> None:
+        """See `Reporter`."""
+        print(text, file=sys.stderr, flush=True)
+
+    def warn(self, text: str) -> None:
+        """See `Reporter`."""
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+    def result(self, kind: str, value: dict[str, Any]) -> None:
+        """See `Reporter`."""
+
+
+class _Quiet:
+    def advance(self, steps: int = 1) -> None:
+        pass
+
+    def update(self, done: int, total: int | None = None, detail: str = "") -> None:
+        pass
+
+
+class JsonReporter:
+    """One JSON object a line on stdout, each with an `event`: stage, note, warning, or the kind of a result."""
+
+    def _line(self, event: str, **fields: Any) -> None:
+        print(json.dumps({"event": event, **fields}, ensure_ascii=False), flush=True)
+
+    @contextmanager
+    def stage(self, name: str, total: int, unit: str = "chunks", done: int = 0) -> Iterator[_Quiet]:
+        """See `Reporter`."""
+        start = time.monotonic()
+        self._line("stage", name=name, status="started", total=total, unit=unit, done=done)
+        yield _Quiet()
+        self._line("stage", name=name, status="done", seconds=round(time.monotonic() - start, 2))
+
+    def skip(self, name: str) -> None:
+        """See `Reporter`."""
+        self._line("stage", name=name, status="skipped")
+
+    def note(self, text: str) -> None:
+        """See `Reporter`."""
+        self._line("note", text=text)
+
+    def warn(self, text: str) -> None:
+        """See `Reporter`."""
+        self._line("warning", text=text)
+
+    def result(self, kind: str, value: dict[str, Any]) -> None:
+        """See `Reporter`."""
+        self._line(kind, **value)

@@ -1,0 +1,50 @@
+"""English preferences, labelled by the judge: what the aligned model is made with, and what its health is
+checked on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from random import Random
+
+from lingualign.lab.judge import judge
+from lingualign.lab.prompts import tasks
+from lingualign.lab.responses import draw_response
+from lingualign.records import Pair
+
+
+def preference(
+    prompt_id: str, prompt: str, responses: Sequence[str], finished: Sequence[bool]
+) -> Pair | None:
+    """The best against the worst of several English responses, None if the judge finds all alike."""
+    rewards = [judge(prompt_id, "en", text).reward for text in responses]
+    best, worst = rewards.index(max(rewards)), rewards.index(min(rewards))
+    if rewards[best] == rewards[worst]:
+        return None
+    return Pair(
+        id=f"{prompt_id}/en",
+        language="en",
+        prompt=[{"role": "user", "content": prompt}],
+        chosen=[{"role": "assistant", "content": responses[best]}],
+        rejected=[{"role": "assistant", "content": responses[worst]}],
+        chosen_score=rewards[best],
+        rejected_score=rewards[worst],
+        chosen_index=best,
+        rejected_index=worst,
+        chosen_finished=finished[best],
+        rejected_finished=finished[worst],
+    )
+
+
+def english_preferences(n: int, seed: int = 0) -> list[Pair]:
+    """`n` labelled English pairs whose responses no model wrote, on training prompts."""
+    rng = Random(f"preferences/{seed}")
+    pairs: list[Pair] = []
+    for task in islice(tasks("train", seed=1), 4 * n):
+        responses = [draw_response(task, "en", rng) for _ in range(2)]
+        pair = preference(task.id, task.prompt("en"), responses, [True, True])
+        if pair is not None:
+            pairs.append(pair)
+        if len(pairs) == n:
+            break
+    return pairs

@@ -1,0 +1,6 @@
+"""Log-probabilities of responses under a causal language model: exact, batch-invariant, fast."""
+
+from lingualign.logprobs.engine import sequence_logprobs, token_logprobs
+from lingualign.logprobs.sequences import ScoredSequence
+
+__all__ = ["ScoredSequence", "sequence_logprobs", "token_logprobs"]

@@ -1,0 +1,75 @@
+"""Measures as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+FACTS = "right"  # the trait of the lab that says whether the facts are right
+
+
+def measure_tables(measures: Mapping[str, Any]) -> list[Table]:
+    """One table an iteration, a language a row, from the content of `measures.json`."""
+    return [_table(measures, iteration) for iteration in measures["iterations"]]
+
+
+def _table(measures: Mapping[str, Any], iteration: Mapping[str, Any]) -> Table:
+    start, sampled, greedy = measures["start"], iteration["sampled"], iteration["greedy"]
+    in_lab = measures["judge"]["kind"] == "lab"
+    temperature = measures["temperature"]
+    table = Table(
+        title=f"Iteration {iteration['iteration']} against the starting policy, on "
+        f"{measures['held_out_prompts']} held-out prompts a language",
+        caption=f"Judge: {measures['judge']['label']}. Wins count ties half, with 95 % bootstrap intervals. "
+        f"Arrows go from the start to this iteration; those of one number a side are at T={temperature:g}.",
+        box=box.SIMPLE_HEAD,
+        title_style="bold",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("language", no_wrap=True)
+    for heading in _headings(in_lab, temperature):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for language in measures["languages"]:
+        name = f"{language} (source)" if language == measures["source_language"] else language
+        before, after = start["sampled"]["languages"][language], sampled["languages"][language]
+        before_greedy, after_greedy = start["greedy"]["languages"][language], greedy["languages"][language]
+        cells = [_interval(after["win_rate"]), _interval(after_greedy["win_rate"])]
+        if in_lab:
+            cells += [
+                _change(before["reward"], after["reward"], ".3f"),
+                _percent_change(before["traits"].get(FACTS), after["traits"].get(FACTS)),
+                _percent_change(before_greedy["traits"].get(FACTS), after_greedy["traits"].get(FACTS)),
+            ]
+        cells += [
+            _percent_change(before["right_language"], after["right_language"]),
+            _change(before["mean_length"], after["mean_length"], ".0f"),
+        ]
+        table.add_row(name, *cells)
+    table.add_section()
+    table.add_row(
+        "mean of targets", _interval(sampled["target_win_rate"]), _interval(greedy["target_win_rate"]), style="bold"
+    )
+    return table
+
+
+def _headings(in_lab: bool, temperature: float) -> list[str]:
+    lab = ["gold reward", "facts right %", "facts greedy %"] if in_lab else []
+    return [f"wins % at T={temperature:g}", "wins % greedy", *lab, "right language %", "characters"]
+
+
+def _interval(interval: Mapping[str, float] | None) -> str:
+    if interval is None:
+        return "-"
+    return f"{100 * interval['mean']:.1f} [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"
+
+
+def _change(before: float | None, after: float | None, form: str) -> str:
+    return " -> ".join("-" if value is None else format(value, form) for value in (before, after))
+
+
+def _percent_change(before: float | None, after: float | None) -> str:
+    return _change(*(None if value is None else 100 * value for value in (before, after)), form=".1f")

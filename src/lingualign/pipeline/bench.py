@@ -1,0 +1,70 @@
+"""What the stages work with: the open run folder, the chat format, and models that are loaded when first needed."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lingualign.config import RunConfig
+from lingualign.models import load_model
+from lingualign.pipeline.folder import RunFolder
+from lingualign.pipeline.inputs import directive_template
+from lingualign.prompts import ChatFormat
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class LoadedModels:
+    """Models by folder, each loaded once and only when a stage really computes with it.
+
+    Args:
+        config: Says on which device, in which type, and whether models may bring code.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self._loaded: dict[Path, PreTrainedModel] = {}
+
+    def get(self, folder: Path) -> PreTrainedModel:
+        """The model of a folder, in eval mode."""
+        if folder not in self._loaded:
+            self._loaded[folder] = load_model(
+                str(folder),
+                device=self._config.device,
+                dtype=self._config.dtype,
+                trust_remote_code=self._config.trust_remote_code,
+            )
+        return self._loaded[folder]
+
+    def keep(self, *folders: Path) -> None:
+        """Frees the memory of all models but these."""
+        for folder in list(self._loaded):
+            if folder not in folders:
+                del self._loaded[folder]
+        gc.collect()
+
+
+class Bench:
+    """The tools of a stage.
+
+    Attributes:
+        config: Of the run.
+        folder: The open run folder; it skips and resumes stages.
+        chat: Chat format of the policy.
+        models: Loaded models.
+        directive: Template of the language directive that the policy understands.
+
+    Args:
+        config: Of the run.
+        folder: The open run folder.
+        chat: Chat format of the policy.
+    """
+
+    def __init__(self, config: RunConfig, folder: RunFolder, chat: ChatFormat) -> None:
+        self.config = config
+        self.folder = folder
+        self.chat = chat
+        self.models = LoadedModels(config)
+        self.directive = directive_template(config)

@@ -1,0 +1,174 @@
+"""Which prompts a run uses: those of each iteration, and those held out to measure with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lingualign.config import RunConfig
+from lingualign.errors import InputError
+from lingualign.prompts import ChatFormat, ParallelPrompts, Prompt, read_prompts, with_directive
+from lingualign.records import Message
+
+LAB = "lab"  # what `prompts` and `measures.prompts` say for the lab's own
+LAB_PROMPTS = 800  # prompts a language in an iteration in the lab, where data.limit is not set
+
+
+@dataclass(frozen=True)
+class RunPrompts:
+    """The prompts of a run.
+
+    Attributes:
+        iterations: Those of each iteration.
+        heldout: Those to measure with, none of them in an iteration.
+        too_long: Prompts that were left out for their length, in any language.
+        missing: Ids that were left out because some language lacks them.
+        untranslated: A target language -> how many of the prompts in use read as in the source language.
+    """
+
+    iterations: list[ParallelPrompts]
+    heldout: ParallelPrompts
+    too_long: int
+    missing: int
+    untranslated: dict[str, int]
+
+
+def prompts_from_lab(config: RunConfig) -> bool:
+    """Whether the prompts to train on are the lab's."""
+    return config.prompts == LAB
+
+
+def heldout_from_lab(config: RunConfig) -> bool:
+    """Whether the prompts to measure with are the lab's, so that its judge can judge."""
+    return (config.measures.prompts or config.prompts) == LAB
+
+
+def directive_template(config: RunConfig) -> str:
+    """The directive that the policy understands: the lab's small models know one sentence."""
+    if config.policy.startswith("lab:"):
+        from lingualign.lab import DIRECTIVE
+
+        return DIRECTIVE
+    from lingualign.prompts.directives import DEFAULT
+
+    return DEFAULT
+
+
+def scoring_messages(config: RunConfig, prompt: Prompt, source: Prompt) -> tuple[Message, ...]:
+    """The longest conversation that a response to a prompt is scored under: the source's with its directive."""
+    return with_directive(
+        source.messages, prompt.language, config.source_language, directive_template(config)
+    )
+
+
+def load_prompts(config: RunConfig, chat: ChatFormat) -> RunPrompts:
+    """Reads the prompts of a run, leaves out those that are too long, and sets those to measure with apart.
+
+    Args:
+        config: Of the run.
+        chat: Of the policy; it counts tokens, and refuses conversations that its chat template cannot render.
+
+    Raises:
+        InputError: A prompt file is wrong, or has too few prompts.
+    """
+    training, heldout = _read(config)
+    kept = training.select([i for i in training.ids if _fits(config, chat, training, i)])
+    held = heldout.select([i for i in heldout.ids if _fits(config, chat, heldout, i)])
+    too_long = len(training) - len(kept) + len(heldout) - len(held)
+    if not len(kept) or not len(held):
+        raise InputError(
+            f"prompts: every {'one' if not len(kept) else 'held-out one'} has more than "
+            f"data.max_prompt_tokens={config.data.max_prompt_tokens} tokens in some language.",
+            "Raise data.max_prompt_tokens.",
+        )
+    iterations = [_slice(config, kept, iteration) for iteration in range(config.iterations)]
+    untranslated = {
+        language: len(
+            {i for prompts in [*iterations, held] for i in prompts.untranslated(language, config.source_language)}
+        )
+        for language in config.target_languages
+    }
+    return RunPrompts(iterations, held, too_long, len(training.left_out), untranslated)
+
+
+def _read(config: RunConfig) -> tuple[ParallelPrompts, ParallelPrompts]:
+    """All prompts to train on and all to measure with, whatever their length."""
+    n = config.measures.n
+    if prompts_from_lab(config):
+        wanted = (config.data.limit or LAB_PROMPTS) * (config.iterations if config.data.fresh else 1)
+        training = _lab(config, "train", wanted)
+    else:
+        training = read_prompts(config.prompts, config.languages, config.source_language, config.data)
+    if heldout_from_lab(config):
+        return training, _lab(config, "heldout", n)
+    if config.measures.prompts is None:
+        if len(training) <= n:
+            raise InputError(
+                f"{config.prompts} has {len(training)} prompts a language, and measures.n={n} are held out to "
+                "measure with: none would be left to train on.",
+                "Set measures.n lower, or name other prompts to measure with: measures.prompts=PATH.",
+            )
+        return training.slice(0, -n), training.slice(len(training) - n)
+    heldout = read_prompts(
+        config.measures.prompts, config.languages, config.source_language, config.data
+    ).slice(0, n)
+    _check_apart(config, training, heldout)
+    return training, heldout
+
+
+def _lab(config: RunConfig, split: str, n: int) -> ParallelPrompts:
+    from lingualign.lab import prompts as lab
+
+    found = lab.prompts("train" if split == "train" else "heldout", n, config.languages)
+    if len(found) < n:
+        raise InputError(
+            f"The lab has {len(found)} {split} prompts, not {n}.",
+            "Set data.limit lower." if split == "train" else "Set measures.n lower.",
+        )
+    return found
+
+
+def _check_apart(config: RunConfig, training: ParallelPrompts, heldout: ParallelPrompts) -> None:
+    """Nobody may measure on what the model was trained on, under whatever id it goes."""
+
+    def contents(prompts: ParallelPrompts) -> Iterator[tuple[str, str]]:
+        for prompt in prompts.by_language[config.source_language]:
+            yield prompt.id, "\n".join(message["content"] for message in prompt.messages)
+
+    trained = {content: prompt_id for prompt_id, content in contents(training)}
+    both = [prompt_id for prompt_id, content in contents(heldout) if content in trained]
+    if both:
+        raise InputError(
+            f"measures.prompts: {len(both)} of its prompts are in {config.prompts} too, {both[0]} for one.",
+            "Take them out of one of the two.",
+        )
+
+
+def _fits(config: RunConfig, chat: ChatFormat, prompts: ParallelPrompts, prompt_id: str) -> bool:
+    """Whether a prompt is short enough in every language, with and without a directive."""
+    source = prompts.get(prompt_id, config.source_language)
+    conversations = [prompts.get(prompt_id, language).messages for language in config.languages]
+    conversations += [
+        scoring_messages(config, prompts.get(prompt_id, language), source)
+        for language in config.target_languages
+    ]
+    try:
+        return all(len(chat.prompt_ids(messages)) <= config.data.max_prompt_tokens for messages in conversations)
+    except InputError as error:
+        raise InputError(f"Prompt {prompt_id}: {error.message}", error.remedy) from None
+
+
+def _slice(config: RunConfig, prompts: ParallelPrompts, iteration: int) -> ParallelPrompts:
+    """The prompts of one iteration, counted from 0."""
+    limit = config.data.limit or (LAB_PROMPTS if prompts_from_lab(config) else None)
+    if not config.data.fresh:
+        return prompts.slice(0, limit)
+    if limit is None:
+        raise InputError("data.fresh needs data.limit.", "Set data.limit to the prompts of one iteration.")
+    if len(prompts) < limit * config.iterations:
+        raise InputError(
+            f"prompts: {len(prompts)} are left to train on, and data.fresh with data.limit={limit} needs "
+            f"{limit * config.iterations} for {config.iterations} iterations.",
+            "Set data.limit or iterations lower, or leave data.fresh off.",
+        )
+    return prompts.slice(iteration * limit, (iteration + 1) * limit)

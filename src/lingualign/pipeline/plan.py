@@ -1,0 +1,223 @@
+"""The stages of a run and their fingerprints, all of them known before anything runs.
+
+Bump a number in `CODE` when a stage's code changes what it makes from the same inputs: folders made before are
+then refused instead of mixed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lingualign.config import RunConfig
+from lingualign.pipeline.fingerprints import Fingerprint, ModelDigests, digest, prompts_digest, settings_digest
+from lingualign.pipeline.inputs import RunPrompts, directive_template
+from lingualign.prompts import ParallelPrompts
+
+CODE = {
+    "responses": "1",
+    "scores": "1",
+    "health": "1",
+    "pairs": "1",
+    "reference": "1",
+    "model": "1",
+    "judgements": "1",
+}
+
+# Settings that decide how a run computes and not what: they may change when it is resumed.
+EXECUTION = {
+    "output",
+    "recipe",
+    "iterations",
+    "device",
+    "trust_remote_code",
+    "sampling.batch_tokens",
+    "reward.batch_tokens",
+    "training.micro_batch_pairs",
+    "training.gradient_checkpointing",
+    "training.save_steps",
+}
+
+DECODINGS = ("sampled", "greedy")
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model and what it is made from.
+
+    Attributes:
+        path: Its folder. A model of this run may not be there yet.
+        fingerprint: Hash of its files, or of all that it will be trained from.
+    """
+
+    path: Path
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One round of sampling, scoring, pairing and training.
+
+    Attributes:
+        number: From 1.
+        prompts: To sample responses to.
+        policy: The model that samples, and that training starts from.
+        reward_reference: Denominator of the reward's log-ratio.
+        training_reference: The frozen model of the preference loss.
+    """
+
+    number: int
+    prompts: ParallelPrompts
+    policy: ModelRef
+    reward_reference: ModelRef
+    training_reference: ModelRef
+
+    def stage(self, name: str) -> str:
+        """The name of one of its stages, which is also its place in the run folder."""
+        return f"iteration-{self.number}/{name}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before it runs.
+
+    Attributes:
+        iterations: In order.
+        policies: The starting policy, then the trained model of each iteration.
+        reference: The run's reference model.
+        judge: Fingerprint of the judge's model, if it has one of its own.
+        fingerprints: Of every stage by its name, in the order in which they run.
+    """
+
+    iterations: list[Iteration]
+    policies: list[ModelRef]
+    reference: ModelRef
+    fingerprints: dict[str, Fingerprint]
+
+
+def measure_stage(iteration: int, name: str) -> str:
+    """The name of a stage that measures the policy after an iteration; 0 is the starting policy."""
+    return f"measures/iteration-{iteration}/{name}"
+
+
+def make_plan(
+    config: RunConfig, prompts: RunPrompts, policy: Path, reference: Path, judge: str, digests: ModelDigests
+) -> Plan:
+    """Plans a run.
+
+    Args:
+        config: Of the run.
+        prompts: Of the run.
+        policy: Folder of the starting policy.
+        reference: Folder of the reference model.
+        judge: Which judge measures (`lingualign.measures.judges.judge_kind`).
+        digests: Hashes model folders.
+    """
+    start = ModelRef(policy, digests(policy))
+    initial = ModelRef(reference, digests(reference))
+    general = {"dtype": config.dtype, "base_model_prompts": config.base_model_prompts}
+    seed = str(config.seed)
+    fingerprints: dict[str, Fingerprint] = {}
+    policies, iterations = [start], []
+
+    judge_model = ""
+    if judge == "reward-model":
+        judge_model = digests(Path(str(config.measures.reward_model)).expanduser())
+    elif judge == "implicit":
+        judge_model = digest([start.fingerprint, initial.fingerprint, config.reward.context])
+    held = prompts_digest(prompts.heldout)
+
+    def measure(number: int, model: ModelRef) -> None:
+        for decoding in DECODINGS:
+            fingerprints[measure_stage(number, decoding)] = {
+                "settings": digest(
+                    [
+                        general,
+                        config.measures.temperature if decoding == "sampled" else 0,
+                        config.measures.max_new_tokens,
+                        config.sampling.chunk_prompts,
+                    ]
+                ),
+                "policy": model.fingerprint,
+                "prompts": held,
+                "seed": seed,
+                "code version": CODE["responses"],
+            }
+            fingerprints[measure_stage(number, f"{decoding}-judged")] = {
+                "responses": digest(fingerprints[measure_stage(number, decoding)]),
+                "settings": digest([general, judge, directive_template(config), config.reward.chunk_prompts]),
+                "judge": judge_model,
+                "code version": CODE["judgements"],
+            }
+
+    measure(0, start)
+    for number in range(1, config.iterations + 1):
+        reward_reference = initial
+        if config.reward.reference == "previous" and number > 1:
+            reward_reference = policies[number - 2]
+        training_reference = policies[-1] if config.training.reference == "policy" else initial
+        iteration = Iteration(number, prompts.iterations[number - 1], policies[-1], reward_reference, training_reference)
+        parts = _iteration_parts(config, iteration, general, seed)
+        fingerprints |= {iteration.stage(name): fingerprint for name, fingerprint in parts.items()}
+        iterations.append(iteration)
+        trained = (config.run_folder / iteration.stage("model")).absolute()
+        policies.append(ModelRef(trained, digest(parts["model"])))
+        measure(number, policies[-1])
+    return Plan(iterations, policies, initial, fingerprints)
+
+
+def _iteration_parts(
+    config: RunConfig, iteration: Iteration, general: dict[str, object], seed: str
+) -> dict[str, Fingerprint]:
+    """The fingerprints of one iteration's stages: each names the one before it."""
+    responses = {
+        "settings": digest([general, settings_digest(config.sampling, "batch_tokens")]),
+        "policy": iteration.policy.fingerprint,
+        "prompts": prompts_digest(iteration.prompts),
+        "seed": seed,
+        "code version": CODE["responses"],
+    }
+    scores = {
+        "responses": digest(responses),
+        "settings": digest(
+            [general, settings_digest(config.reward, "batch_tokens"), directive_template(config), seed]
+        ),
+        "policy": iteration.policy.fingerprint,
+        "reference": iteration.reward_reference.fingerprint,
+        "code version": CODE["scores"],
+    }
+    health = {"scores": digest(scores), "code version": CODE["health"]}
+    pairs = {
+        "scores": digest(scores),
+        "settings": settings_digest(config.pairs),
+        "code version": CODE["pairs"],
+    }
+    reference = {
+        "pairs": digest(pairs),
+        "reference": iteration.training_reference.fingerprint,
+        "settings": digest(general),
+        "code version": CODE["reference"],
+    }
+    model = {
+        "pairs": digest(pairs),
+        "reference": digest(reference),
+        "settings": digest(
+            [
+                general,
+                settings_digest(
+                    config.training, "micro_batch_pairs", "gradient_checkpointing", "save_steps"
+                ),
+            ]
+        ),
+        "policy": iteration.policy.fingerprint,
+        "seed": seed,
+        "code version": CODE["model"],
+    }
+    return {
+        "responses": responses,
+        "scores": scores,
+        "health": health,
+        "pairs": pairs,
+        "reference": reference,
+        "model": model,
+    }

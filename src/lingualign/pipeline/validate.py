@@ -1,0 +1,243 @@
+"""Everything that can be wrong with a run, found before a model is loaded and before anything is written."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from lingualign.config import RunConfig
+from lingualign.errors import InputError
+from lingualign.languages import resolve
+from lingualign.measures.judges import LABELS, check_reward_model, judge_kind
+from lingualign.models import check_compatible, load_tokenizer, resolve_spec
+from lingualign.pipeline.fingerprints import ModelDigests, differing_parts
+from lingualign.pipeline.folder import other_configuration, part_files
+from lingualign.pipeline.inputs import RunPrompts, load_prompts
+from lingualign.pipeline.manifest import Manifest
+from lingualign.pipeline.plan import EXECUTION, Plan, make_plan
+from lingualign.prompts import ChatFormat
+from lingualign.records import PAIRS, REFERENCE_LOGPS, RESPONSES, SCORES, read_table
+from lingualign.settings import load_config
+
+BYTES_PER_TOKEN = 4  # of text, before compression
+CHECKPOINT_COPIES = 3  # the weights and two moments of Adam
+
+
+@dataclass(frozen=True)
+class CheckedRun:
+    """A run that can start.
+
+    Attributes:
+        config: Of the run.
+        prompts: Of each iteration, and held out.
+        plan: Its stages and their fingerprints.
+        chat: Chat format of the policy, which the reference shares.
+        judge: Which judge measures.
+        model_hashes: Of model files, for the manifest.
+        corrupt: Damaged files of the run folder, to be made again.
+        disk_bytes: Upper estimate of what the run will still write.
+        done: Stages that are complete from an earlier start.
+    """
+
+    config: RunConfig
+    prompts: RunPrompts
+    plan: Plan
+    chat: ChatFormat
+    judge: str
+    model_hashes: dict[str, list[object]]
+    corrupt: list[Path]
+    disk_bytes: int
+    done: list[str]
+
+
+def validate(config: RunConfig, recompute_corrupt: bool = False) -> CheckedRun:
+    """Checks a run. Reads files and tokenizers; loads no model and writes nothing.
+
+    Args:
+        config: Of the run.
+        recompute_corrupt: Damaged files in the run folder are to be made again instead of an error.
+
+    Raises:
+        InputError: Something is wrong: languages, models, chat template, prompts, the run folder, or the disk.
+    """
+    for code in config.languages:
+        resolve(code)
+    check_run_folder(config.run_folder, config)
+    policy, reference = resolve_spec(config.policy), resolve_spec(config.reference)
+    check_compatible(config.policy, config.reference)
+    chat = ChatFormat(
+        load_tokenizer(config.policy, trust_remote_code=config.trust_remote_code), config.base_model_prompts
+    )
+    judge = judge_kind(config)
+    if judge == "reward-model":
+        check_reward_model(Path(str(config.measures.reward_model)).expanduser())
+    prompts = load_prompts(config, chat)
+
+    manifest = Manifest.read(config.run_folder / "manifest.json")
+    digests = ModelDigests(manifest.inputs)
+    plan = make_plan(config, prompts, policy, reference, judge, digests)
+    check_fingerprints(config.run_folder, manifest, plan)
+    corrupt = find_corrupt(config.run_folder)
+    if corrupt and not recompute_corrupt:
+        raise InputError(
+            "\n".join(f"{path}: damaged, it cannot be read." for path in corrupt),
+            "Run the same command with --recompute-corrupt to make it again.",
+        )
+    done = [name for name, record in manifest.stages.items() if record.status == "done"]
+    disk = estimate_disk(config, prompts, policy, done)
+    check_disk(config.run_folder, disk)
+    return CheckedRun(config, prompts, plan, chat, judge, digests.cache, corrupt, disk, done)
+
+
+def describe(checked: CheckedRun) -> dict[str, object]:
+    """What a run will do, in a few words each."""
+    config, prompts = checked.config, checked.prompts
+    used = {prompt_id for iteration in prompts.iterations for prompt_id in iteration.ids}
+    return {
+        "run_folder": str(config.run_folder),
+        "policy": config.policy,
+        "reference": config.reference,
+        "languages": ", ".join(config.languages),
+        "iterations": config.iterations,
+        "prompts": len(used),
+        "held_out_prompts": len(prompts.heldout),
+        "left_out_too_long": prompts.too_long,
+        "left_out_missing": prompts.missing,
+        "untranslated": sum(prompts.untranslated.values()),
+        "responses": sum(len(p) for p in prompts.iterations) * len(config.languages) * config.sampling.n,
+        "judge": LABELS[checked.judge],
+        "disk_at_most": f"{checked.disk_bytes / 1e9:.2f} GB",
+        "stages_done": f"{len(checked.done)} of {len(checked.plan.fingerprints)}",
+        "damaged_files": len(checked.corrupt),
+    }
+
+
+def check_run_folder(folder: Path, config: RunConfig) -> None:
+    """Refuses a folder that is something else than a run of this configuration.
+
+    Raises:
+        InputError: It is a file, holds other things, or was made with other settings, which are named.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file.", "Choose a folder with output=.")
+    recorded = folder / "config.yaml"
+    if not recorded.exists():
+        if any(path.name != ".lock" for path in folder.iterdir()):
+            raise InputError(
+                f"{folder} is not empty, and not a run folder: it has no config.yaml.",
+                "Choose another folder with output=.",
+            )
+        return
+    before, now = _flat(load_config(str(recorded), [])), _flat(config)
+    different = [key for key in now if before.get(key) != now[key] and key not in EXECUTION]
+    if different:
+        shown = "; ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in different[:5])
+        more = f"; and {len(different) - 5} more" if len(different) > 5 else ""
+        raise other_configuration(folder, shown + more)
+
+
+def _flat(config: RunConfig) -> dict[str, object]:
+    """The settings by dotted key; an optional section that is unset is one None."""
+    flat: dict[str, object] = {}
+
+    def walk(values: dict[str, object], prefix: str) -> None:
+        for key, value in values.items():
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{key}.")
+            else:
+                flat[f"{prefix}{key}"] = value
+
+    walk(config.model_dump(mode="json"), "")
+    return flat
+
+
+def check_fingerprints(folder: Path, manifest: Manifest, plan: Plan) -> None:
+    """Refuses a folder whose stages were made from other inputs, although the settings are the same.
+
+    Raises:
+        InputError: A model folder or a prompt file has another content than before, or another version of the
+            package made the folder.
+    """
+    for name, fingerprint in plan.fingerprints.items():
+        record = manifest.stages.get(name)
+        different = differing_parts(record.fingerprint, fingerprint) if record else []
+        if different:
+            raise other_configuration(folder, f"{name} had another {' and another '.join(different)}")
+
+
+def find_corrupt(folder: Path) -> list[Path]:
+    """The files of a run folder that cannot be read back whole."""
+    corrupt = []
+    for schema, paths in _tables(folder):
+        for path in paths:
+            try:
+                read_table(path, schema)
+            except InputError:
+                corrupt.append(path)
+    for model in sorted(folder.glob("iteration-*/model")):
+        if not all(_whole_weights(path) for path in model.glob("*.safetensors")):
+            corrupt.append(model)
+    return corrupt
+
+
+def _tables(folder: Path) -> list[tuple[pa.Schema, list[Path]]]:
+    """Every Parquet file that a run makes, by schema."""
+    found: dict[str, list[Path]] = {}
+    for parts in [*folder.glob("iteration-*/*/"), *folder.glob("measures/iteration-*/*/")]:
+        name = "scores" if parts.name.endswith("-judged") else parts.name
+        kind = "responses" if name in ("sampled", "greedy") else name
+        found.setdefault(kind, []).extend(part_files(parts))
+    return [
+        (RESPONSES, sorted(found.get("responses", []))),
+        (SCORES, sorted(found.get("scores", []))),
+        (PAIRS, sorted(folder.glob("iteration-*/pairs.parquet"))),
+        (REFERENCE_LOGPS, sorted(folder.glob("iteration-*/reference.parquet"))),
+    ]
+
+
+def _whole_weights(path: Path) -> bool:
+    """Whether a safetensors file is as long as its header says."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np"):
+            return True
+    except (SafetensorError, OSError):
+        return False
+
+
+def estimate_disk(config: RunConfig, prompts: RunPrompts, policy: Path, done: list[str]) -> int:
+    """An upper estimate of the bytes that a run will still write."""
+    weights = sum(path.stat().st_size for path in policy.glob("*.safetensors"))
+    trained = weights // 10 if config.training.lora is not None else weights
+    total = 0
+    for number, used in enumerate(prompts.iterations, start=1):
+        if f"iteration-{number}/model" not in done:
+            responses = len(used) * len(config.languages) * config.sampling.n
+            total += responses * config.sampling.max_new_tokens * BYTES_PER_TOKEN + trained
+    if total:
+        total += 2 * CHECKPOINT_COPIES * trained
+    return total
+
+
+def check_disk(folder: Path, needed: int) -> None:
+    """Refuses to start where the estimate does not fit.
+
+    Raises:
+        InputError: The disk under the folder has less free space than needed.
+    """
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise InputError(
+            f"{folder}: the run may need {needed / 1e9:.1f} GB, and the disk has {free / 1e9:.1f} GB free.",
+            "Choose a folder on another disk with output=, or lower sampling.n, sampling.max_new_tokens, "
+            "data.limit or iterations.",
+        )

@@ -1,0 +1,176 @@
+"""Rows out of files: JSON lines, JSON, CSV, Parquet and saved `datasets` folders.
+
+Knows nothing about prompts. Every row carries the place it came from, so that whoever finds it wrong can say
+where it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lingualign.errors import InputError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One record of a file.
+
+    Attributes:
+        place: Where it is, for error messages: the file, and the line or the number of the row.
+        fields: Its columns by name.
+    """
+
+    place: str
+    fields: Mapping[str, Any]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """All rows of a file, in order.
+
+    Raises:
+        InputError: The file is missing, unreadable, empty, malformed, or of a kind that is not known.
+    """
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        known = ", ".join(SUFFIXES)
+        raise InputError(
+            f"{path}: files of this kind are not read.", f"Known are {known} and saved datasets folders."
+        )
+    rows = list(reader(path))
+    if not rows:
+        raise InputError(f"{path} is empty.")
+    return rows
+
+
+def is_saved_dataset(path: Path) -> bool:
+    """Whether `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote this folder."""
+    return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
+
+
+def read_saved_dataset(path: Path) -> dict[str, list[Row]]:
+    """The rows of a saved `datasets` folder by split; a dataset without splits has the one split "".
+
+    Raises:
+        InputError: `datasets` cannot load it, or a split is empty.
+    """
+    from datasets import DatasetDict, load_from_disk  # slow to import, and few runs need it
+
+    try:
+        loaded = load_from_disk(str(path))
+        splits = dict(loaded) if isinstance(loaded, DatasetDict) else {"": loaded}
+        tables = {name: split.to_list() for name, split in splits.items()}
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path}: not a readable datasets folder ({error}).", "Save it again.") from error
+    rows = {}
+    for name, table in tables.items():
+        place = f"{path}, split {name}" if name else str(path)
+        if not table:
+            raise InputError(f"{place} is empty.")
+        rows[name] = [Row(f"{place}, row {number}", fields) for number, fields in enumerate(table, 1)]
+    return rows
+
+
+def _text(path: Path) -> str:
+    content = _bytes(path)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}, line {line}: not UTF-8 text.", "Convert the file to UTF-8.") from error
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _jsonl(path: Path) -> Iterator[Row]:
+    # Not splitlines(): U+2028 and its like may stand inside a JSON string.
+    for number, line in enumerate(_text(path).split("\n"), 1):
+        if line.strip():
+            place = f"{path}, line {number}"
+            yield Row(place, _object(_parse(line, place, "Each line holds one JSON object."), place))
+
+
+def _json(path: Path) -> Iterator[Row]:
+    text = _text(path)
+    entries = (
+        _parse(text, str(path), "If each line is a record of its own, name the file .jsonl.")
+        if text.strip()
+        else []
+    )
+    if not isinstance(entries, list):
+        raise InputError(f"{path}: a list of objects is expected, not {_kind(entries)}.")
+    for number, entry in enumerate(entries, 1):
+        place = f"{path}, entry {number}"
+        yield Row(place, _object(entry, place))
+
+
+def _parse(text: str, place: str, remedy: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
+        raise InputError(f"{place}: malformed JSON ({error.msg}, at {where}).", remedy) from error
+
+
+def _object(value: Any, place: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"{place}: an object with named fields is expected, not {_kind(value)}.")
+    return value
+
+
+def _kind(value: Any) -> str:
+    names = {list: "a list", dict: "an object", str: "a string", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _csv(path: Path) -> Iterator[Row]:
+    # newline="" keeps the line breaks inside quoted cells as they are.
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
+    try:
+        for fields in reader:
+            further = fields.pop(None, None)
+            breaks = sum(cell.count("\n") for cell in fields.values() if cell)
+            place = f"{path}, line {reader.line_num - breaks}"
+            if further:
+                raise InputError(f"{place}: more cells than the header has.", "Quote cells that hold commas.")
+            yield Row(place, fields)
+    except csv.Error as error:
+        raise InputError(
+            f"{path}, line {reader.line_num}: malformed CSV ({error}).",
+            "Check its quotes, or give JSON lines.",
+        ) from error
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    try:
+        table = pq.read_table(io.BytesIO(_bytes(path))).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({error}).", "Write it again.") from error
+    for number, fields in enumerate(table, 1):
+        yield Row(f"{path}, row {number}", fields)
+
+
+_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    ".jsonl": _jsonl,
+    ".json": _json,
+    ".csv": _csv,
+    ".parquet": _parquet,
+}
+
+SUFFIXES = tuple(_READERS)
+"""Of the files that `read_rows` reads."""

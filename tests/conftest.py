@@ -1,0 +1,54 @@
+"""Fixtures that more than one test module uses."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from families import FAMILIES, make_family
+
+# No time limit on an example, which a busy machine would break; derandomised, so that a failure comes back.
+settings.register_profile("lingualign", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("lingualign")
+
+FamilyFolder = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def family_folder(tmp_path_factory: pytest.TempPathFactory) -> FamilyFolder:
+    """`family_folder(name, seed=0)`: folder of a tiny model, made once a test run. Do not write into it."""
+    folders: dict[tuple[str, int], Path] = {}
+
+    def get(name: str, seed: int = 0) -> Path:
+        if (name, seed) not in folders:
+            folders[name, seed] = make_family(name, tmp_path_factory.mktemp(f"{name}-{seed}"), seed)
+        return folders[name, seed]
+
+    return get
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    """The name of each family in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def family_tokenizer(family: str, family_folder: FamilyFolder) -> PreTrainedTokenizerBase:
+    """The tokenizer of `family`, as loaded from its folder."""
+    return AutoTokenizer.from_pretrained(family_folder(family))
+
+
+@pytest.fixture(scope="session")
+def family_model(family: str, family_folder: FamilyFolder) -> PreTrainedModel:
+    """The model of `family`, as loaded from its folder, in eval mode. Do not change its weights."""
+    return AutoModelForCausalLM.from_pretrained(family_folder(family)).eval()
