@@ -8,6 +8,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,19 +22,29 @@ settings.register_profile("lingualign", deadline=None, derandomize=True, print_b
 settings.load_profile("lingualign")
 
 FamilyFolder = Callable[..., Path]
+LoadFamily = Callable[..., PreTrainedModel]
 
 
 @pytest.fixture(scope="session")
 def family_folder(tmp_path_factory: pytest.TempPathFactory) -> FamilyFolder:
     """`family_folder(name, seed=0)`: folder of a tiny model, made once a test run. Do not write into it."""
-    folders: dict[tuple[str, int], Path] = {}
 
-    def get(name: str, seed: int = 0) -> Path:
-        if (name, seed) not in folders:
-            folders[name, seed] = make_family(name, tmp_path_factory.mktemp(f"{name}-{seed}"), seed)
-        return folders[name, seed]
+    @cache
+    def make(name: str, seed: int = 0) -> Path:
+        return make_family(name, tmp_path_factory.mktemp(f"{name}-{seed}"), seed)
 
-    return get
+    return make
+
+
+@pytest.fixture(scope="session")
+def load_family(family_folder: FamilyFolder) -> LoadFamily:
+    """`load_family(name, seed=0)`: a tiny model in eval mode, loaded once a test run. Do not change it."""
+
+    @cache
+    def load(name: str, seed: int = 0) -> PreTrainedModel:
+        return AutoModelForCausalLM.from_pretrained(family_folder(name, seed)).eval()
+
+    return load
 
 
 @pytest.fixture(scope="session", params=FAMILIES)
@@ -49,6 +60,6 @@ def family_tokenizer(family: str, family_folder: FamilyFolder) -> PreTrainedToke
 
 
 @pytest.fixture(scope="session")
-def family_model(family: str, family_folder: FamilyFolder) -> PreTrainedModel:
-    """The model of `family`, as loaded from its folder, in eval mode. Do not change its weights."""
-    return AutoModelForCausalLM.from_pretrained(family_folder(family)).eval()
+def family_model(family: str, load_family: LoadFamily) -> PreTrainedModel:
+    """The model of `family`, as loaded from its folder, in eval mode. Do not change it."""
+    return load_family(family)

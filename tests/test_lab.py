@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lingualign.errors import InputError
+from lingualign.lab.corpus import conversations
 from lingualign.lab.grammar import LANGUAGES, grammar, parse, render
 from lingualign.lab.judge import WEIGHTS, judge
 from lingualign.lab.preferences import english_preferences
-from lingualign.lab.prompts import prompts, split_of, tasks, with_directive
+from lingualign.lab.prompts import prompts, tasks, with_directive
 from lingualign.lab.responses import draw_sentences
 from lingualign.lab.tasks import FAMILIES, Style, Task
 from lingualign.lab.translate import translate
@@ -124,13 +125,13 @@ def test_about_another_subject_is_wrong():
 
 
 def test_held_out_prompts_never_occur_in_training():
-    train = {(t.family, t.args) for t in islice(tasks("train"), 2000)}
-    heldout = {(t.family, t.args) for t in islice(tasks("heldout"), 500)}
-    assert not train & heldout
-    assert {family for family, _ in heldout} == set(FAMILIES)
-    assert split_of(Task("sum", ("anna", "apple", "3", "5"), "hello")) == split_of(
-        Task("sum", ("anna", "apple", "3", "5"))
-    )
+    train = {task.id for task in islice(tasks("train"), 4000)}
+    heldout = {task.id for task in islice(tasks("heldout"), 800)}
+    assert len(train) == 4000 and len(heldout) == 800 and not train & heldout
+    assert {Task.from_id(prompt_id).family for prompt_id in heldout} == set(FAMILIES)
+    asked = {conversation.prompt for conversation in islice(conversations(0), 3000)}
+    for prompt_id in heldout:
+        assert Task.from_id(prompt_id).prompt("en") not in asked
 
 
 def test_prompts_are_parallel_and_slices_are_disjoint():

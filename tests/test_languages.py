@@ -131,7 +131,9 @@ def test_an_unknown_code_is_an_error() -> None:
         LanguageIdentifier(["en", "xx"])
 
 
-@pytest.mark.parametrize("language", ["ar", "bn", "de", "en", "es", "fr", "hi", "ja", "ko", "ru", "sw", "th", "zh"])
+@pytest.mark.parametrize(
+    "language", ["ar", "bn", "de", "en", "es", "fr", "hi", "ja", "ko", "ru", "sw", "th", "zh"]
+)
 def test_real_sentences_are_right_or_undecided(language: str) -> None:
     path = NTREX / f"{language}.txt"
     if not path.exists():

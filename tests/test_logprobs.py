@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
-from conftest import FamilyFolder
+from conftest import FamilyFolder, LoadFamily
 from families import FAMILIES, SLIDING_WINDOW, make_model, make_tokenizer
 from lingualign.logprobs import ScoredSequence, engine, sequence_logprobs, sharing, token_logprobs
 from lingualign.logprobs.sequences import cut_batches
@@ -86,9 +86,9 @@ def ragged_batches(draw: st.DrawFn) -> list[ScoredSequence]:
 @pytest.mark.parametrize("name", ["llama", "gemma3"])
 @given(sequences=ragged_batches(), batch_tokens=st.sampled_from([1, 17, 40, 10_000]))
 def test_scores_do_not_depend_on_the_batch(
-    family_folder: FamilyFolder, name: str, sequences: list[ScoredSequence], batch_tokens: int
+    load_family: LoadFamily, name: str, sequences: list[ScoredSequence], batch_tokens: int
 ) -> None:
-    model = loaded(family_folder, name)
+    model = load_family(name)
     together = sequence_logprobs(model, sequences, batch_tokens)
     with torch.no_grad():
         alone = [float(token_logprobs(model, [sequence])[0].sum()) for sequence in sequences]
@@ -98,18 +98,8 @@ def test_scores_do_not_depend_on_the_batch(
     np.testing.assert_allclose(backwards[::-1], together, atol=TOLERANCE, rtol=0)
 
 
-MODELS: dict[str, PreTrainedModel] = {}
-
-
-def loaded(family_folder: FamilyFolder, name: str) -> PreTrainedModel:
-    """One load for all examples of a property."""
-    if name not in MODELS:
-        MODELS[name] = AutoModelForCausalLM.from_pretrained(family_folder(name)).eval()
-    return MODELS[name]
-
-
 class FixedLogits(nn.Module):
-    """A causal model that gives token t the same log-probability after anything: log p(t) = -t / 10, about."""
+    """A causal model that gives token t the same log-probability after anything, falling with t."""
 
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
@@ -183,8 +173,8 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_prompts_are_shared_only_inside_the_window(family_folder: FamilyFolder, name: str) -> None:
-    model = loaded(family_folder, name)
+def test_prompts_are_shared_only_inside_the_window(load_family: LoadFamily, name: str) -> None:
+    model = load_family(name)
     slides = name in ("gemma3", "mistral")
     assert sharing.can_share_prompts(model, SLIDING_WINDOW - 1)
     assert sharing.can_share_prompts(model, SLIDING_WINDOW) is not slides

@@ -69,7 +69,9 @@ def test_refuses_what_has_no_mean(outcomes: dict[str, list[float]]) -> None:
         bootstrap(outcomes, 100, 0)
 
 
-def _answers(texts: list[str], rewards: list[float], components: list[list[Component]] | None = None) -> JudgedAnswers:
+def _answers(
+    texts: list[str], rewards: list[float], components: list[list[Component]] | None = None
+) -> JudgedAnswers:
     responses = [
         Response(prompt_id=str(i), language="de", index=0, text=text, finish_reason="stop", num_tokens=1)
         for i, text in enumerate(texts)

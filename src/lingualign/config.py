@@ -86,6 +86,10 @@ class RewardConfig(Section):
     translator: Literal["none", "lab"] = "none"
     """Who translates for `context: translated`. lab: the lab's exact translator."""
 
+    labelled_pairs: str | None = None
+    """File of preference pairs in the source language (`prompt`, `chosen`, `rejected`, as text or messages) to
+    check the implicit reward on. Unset: none, or the lab's own in the lab."""
+
     batch_tokens: int = Field(16384, ge=1)
     """Most tokens in one forward pass."""
 

@@ -164,7 +164,7 @@ def _parse_override(override: str) -> dict[str, Any]:
 
 
 def _parse_value(text: str, key: str) -> Any:
-    """A value of the command line as its setting takes it: text as it is, lists by commas, the rest as YAML."""
+    """A value of the command line as its setting takes it: text, a list by commas, or any YAML."""
     field = _all_settings().get(key)
     kinds = set(_kinds(field.annotation)) if field else set()
     if kinds & {str, Path} and not (list in kinds and ("," in text or text.startswith("["))):

@@ -20,12 +20,12 @@ def command(
 
     A model of your own; prompts are a folder with `en.jsonl`, `de.jsonl`, ..., parallel by id:
 
-        lingualign align icr policy=./aligned reference=./sft prompts=./prompts languages=en,de,sw output=runs/x
+        lingualign align icr policy=./aligned reference=./sft prompts=./prompts languages=en,de,sw
 
-    The same command resumes a run that was stopped, and does nothing to one that is done. A run repeats from its
-    own configuration:
+    The same command resumes a run that was stopped, and does nothing to one that is done. A run repeats
+    from its own configuration:
 
-        lingualign align runs/x/config.yaml output=runs/again
+        lingualign align runs/icr/config.yaml output=runs/again
     """
     config = load(arguments, allow_missing)
     reporter = make_reporter(json)
@@ -39,5 +39,7 @@ def command(
     console = stdout_console()
     for table in measure_tables(measures):
         console.print(table)
-    console.print(f"Aligned model: {config.run_folder / f'iteration-{config.iterations}' / 'model'}", soft_wrap=True)
+    console.print(
+        f"Aligned model: {config.run_folder / f'iteration-{config.iterations}' / 'model'}", soft_wrap=True
+    )
     console.print(f"Measures: {config.run_folder / 'measures.json'}", soft_wrap=True)

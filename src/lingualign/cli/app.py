@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -33,6 +34,7 @@ class Commands(TyperGroup):
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,  # a defect shows its plain traceback, which can be pasted into a report
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -66,21 +68,25 @@ def root(
 
     **Your own model**, aligned in English, with the model that it was before its preference tuning:
 
-        lingualign align icr policy=./my-model reference=./my-sft-model prompts=./prompts languages=en,de,sw
+        lingualign align icr policy=./my-model reference=./my-sft prompts=./prompts languages=en,de,sw
 
     **Before a long run**, check everything that can be wrong in seconds:
 
-        lingualign validate icr policy=./my-model reference=./my-sft-model prompts=./prompts languages=en,de,sw
+        lingualign validate icr policy=./my-model reference=./my-sft languages=en,de,sw prompts=./prompts
 
-    Settings are `key=value` with dots, `sampling.n=16`; `lingualign recipes icr` prints them all with their meaning.
+    Settings are `key=value` with dots, as in `sampling.n=16`; `lingualign recipes icr` explains them all.
     """
 
 
 for command in (align, validate, sample, score, pair, train, measure, recipes, languages):
     app.command(command.__name__.rpartition(".")[2])(command.command)
-app.add_typer(lab.app, name="lab", help="The built-in world: build its models, or look at its prompts and judgements.")
+app.add_typer(
+    lab.app, name="lab", help="The built-in world: build its models, or look at its prompts and judgements."
+)
 
 
 def main() -> None:
     """The `lingualign` command."""
+    # Deprecations inside libraries are for us to read, in the tests, and not for users.
+    warnings.filterwarnings("ignore", category=FutureWarning)
     app()

@@ -31,7 +31,9 @@ RecomputeCorrupt = Annotated[
 
 def table_option(flag: str, what: str) -> object:
     """An option that takes a Parquet file or a folder of part files."""
-    return typer.Option(flag, help=f"{what}: a Parquet file, or a folder of part-*.parquet.", show_default=False)
+    return typer.Option(
+        flag, help=f"{what}: a Parquet file, or a folder of part-*.parquet.", show_default=False
+    )
 
 
 Responses = Annotated[Path, table_option("--responses", "Candidates to read")]
@@ -57,3 +59,11 @@ def load(arguments: list[str] | None, allow_missing: bool = False) -> RunConfig:
     if allow_missing:
         overrides.append("data.allow_missing=true")
     return load_config(names[0] if names else None, overrides)
+
+
+Output = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", help="Folder for the result; the same command resumes in it.", show_default=False
+    ),
+]

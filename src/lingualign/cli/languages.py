@@ -9,7 +9,7 @@ from lingualign.cli.reporters import make_reporter
 def command(json: Json = False) -> None:
     """Lists the languages by BCP-47 code, with their name in English and in themselves, and their script.
 
-        lingualign languages
+    lingualign languages
     """
     from lingualign.languages import LANGUAGES
 

@@ -38,14 +38,16 @@ def explain_settings(section: BaseModel, prefix: str = "") -> Iterator[Setting]:
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="Show one recipe, with all settings.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Show one recipe, with all settings.", show_default=False)
+    ] = None,
     json: Json = False,
 ) -> None:
     """Lists the recipes; with the name of one, explains all its settings.
 
-        lingualign recipes
+    lingualign recipes
 
-        lingualign recipes icr
+    lingualign recipes icr
     """
     from lingualign.settings import list_recipes, load_config
 

@@ -38,7 +38,7 @@ def make_reporter(json_lines: bool) -> Reporter:
 
 
 def stdout_console() -> Console:
-    """A console for results: as wide as the terminal, or wide enough for tables in a file; no colour in a file."""
+    """A console for results: as wide as the terminal; in a file wide enough for tables, no colour."""
     return Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH, no_color=True, highlight=False)
 
 
@@ -54,9 +54,6 @@ class _Bar:
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
         self._task = task
-
-    def advance(self, steps: int = 1) -> None:
-        self._progress.advance(self._task, steps)
 
     def update(self, done: int, total: int | None = None, detail: str = "") -> None:
         self._progress.update(self._task, completed=done, total=total, detail=detail)
@@ -106,9 +103,6 @@ class _Lines:
         self.name, self.total, self.unit, self.done, self.detail = name, total, unit, done, ""
         self._last = time.monotonic()
 
-    def advance(self, steps: int = 1) -> None:
-        self.update(self.done + steps)
-
     def update(self, done: int, total: int | None = None, detail: str = "") -> None:
         self.done = done
         self.total = self.total if total is None else total
@@ -147,15 +141,12 @@ class LineReporter:
 
 
 class _Quiet:
-    def advance(self, steps: int = 1) -> None:
-        pass
-
     def update(self, done: int, total: int | None = None, detail: str = "") -> None:
         pass
 
 
 class JsonReporter:
-    """One JSON object a line on stdout, each with an `event`: stage, note, warning, or the kind of a result."""
+    """One JSON object a line on stdout, with an `event`: stage, note, warning or the kind of a result."""
 
     def _line(self, event: str, **fields: Any) -> None:
         print(json.dumps({"event": event, **fields}, ensure_ascii=False), flush=True)

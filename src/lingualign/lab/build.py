@@ -6,13 +6,22 @@ import math
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from shutil import rmtree
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from lingualign.config import TrainingConfig
 from lingualign.lab.corpus import Conversation, biased_conversations, conversations
+from lingualign.lab.preferences import preference
+from lingualign.lab.prompts import prompts
+from lingualign.models import load_model, load_tokenizer
+from lingualign.prompts import ChatFormat
+from lingualign.records import Pair
+from lingualign.sampling import TransformersSampler
+from lingualign.training import reference_logps, train
 
 VOCABULARY = 2048
 SPECIAL = ("<|pad|>", "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
@@ -24,8 +33,9 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 
-# A number is one piece, so that small sums are learned as facts; a word carries the space before it.
-PIECES = r"\d+| ?\p{L}+| ?[^\s\p{L}\d]+|\s+"
+# A number is one piece, so that small sums are learned as facts; a Chinese character is one; a word carries
+# the space before it.
+PIECES = r"\d+|\p{Han}| ?\p{L}+?(?=\p{Han})| ?\p{L}+| ?[^\s\p{L}\d]+|\s+"
 
 Progress = Callable[[str, int, int], None]
 
@@ -156,7 +166,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     tokenizer.save_pretrained(folder)
 
 
-def build_sft(folder: Path, seed: int = 0, steps: int = 6000, progress: Progress | None = None) -> None:
+def build_sft(folder: Path, seed: int = 0, steps: int = 4000, progress: Progress | None = None) -> None:
     """Makes the multilingual SFT model."""
     tokenizer = build_tokenizer(seed)
     model = new_model(tokenizer, seed)
@@ -173,3 +183,59 @@ def build_biased(
     data = biased_conversations(seed)
     supervise(model, tokenizer, data, steps=steps, learning_rate=3e-4, progress=progress, stage="biased")
     save(model, tokenizer, folder)
+
+
+ENGLISH_ALIGNMENT = TrainingConfig(
+    beta=0.1, nll_weight=0.0, learning_rate=2e-5, batch_pairs=32, micro_batch_pairs=32, save_steps=1000
+)
+"""DPO of the aligned model. How strong it is decides whether its implicit reward can be trusted."""
+
+FIRST_PREFERENCE_PROMPT = 3000  # beyond the prompts that the quickstart and the experiments align with
+
+
+def preference_pairs(sft: Path, n: int, seed: int, progress: Progress | None = None) -> list[Pair]:
+    """English responses of the SFT model, the judge's best against its worst of four."""
+    sampler = TransformersSampler(load_model(sft), ChatFormat(load_tokenizer(sft)))
+    asked = prompts("train", n, ["en"], start=FIRST_PREFERENCE_PROMPT).by_language["en"]
+    count = (lambda done, total: progress("sampling English responses", done, total)) if progress else None
+    sampled = sampler.sample(asked, n=4, temperature=1.0, max_new_tokens=128, seed=seed, progress=count)
+    found = (
+        preference(
+            prompt.id,
+            prompt.messages[0]["content"],
+            [row["text"] for row in rows],
+            [row["finish_reason"] == "stop" for row in rows],
+        )
+        for prompt, rows in zip(asked, sampled, strict=True)
+    )
+    return [pair for pair in found if pair is not None]
+
+
+def build_aligned(sft: Path, folder: Path, seed: int = 0, progress: Progress | None = None) -> None:
+    """Makes the English-aligned model: DPO of the SFT model on English preferences of the judge alone."""
+    pairs = preference_pairs(sft, 3000, seed, progress)
+    chat = ChatFormat(load_tokenizer(sft))
+    reference = reference_logps(load_model(sft), pairs, chat, max_length=1024)
+    work = folder.with_name(f".{folder.name}.training")
+    result = train(
+        ENGLISH_ALIGNMENT,
+        pairs,
+        reference,
+        policy=sft,
+        chat=chat,
+        output=work,
+        seed=seed,
+        on_step=(lambda done, total, _: progress("English DPO", done, total)) if progress else None,
+    )
+    save(LlamaForCausalLM.from_pretrained(result.model), PreTrainedTokenizerFast.from_pretrained(sft), folder)
+    rmtree(work)
+
+
+def build_models(folder: Path, seed: int = 0, steps: int = 4000, progress: Progress | None = None) -> None:
+    """Makes the three models under a folder; one that is there is kept."""
+    if not (folder / "sft" / "config.json").is_file():
+        build_sft(folder / "sft", seed, steps, progress)
+    if not (folder / "aligned" / "config.json").is_file():
+        build_aligned(folder / "sft", folder / "aligned", seed, progress)
+    if not (folder / "biased" / "config.json").is_file():
+        build_biased(folder / "sft", folder / "biased", seed, progress=progress)

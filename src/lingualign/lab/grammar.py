@@ -20,7 +20,7 @@ Value = str | int | tuple[str | int, ...]
 
 SLOT = re.compile(r"\{([a-z]+)(?:\.([a-z]+))?\}")
 NUMBERS = frozenset("abcmn")  # slots that hold one number
-LISTS = {"numbers": "number", "days": "day", "months": "month", "things": "thing"}
+LISTS = {"numbers": "number", "things": "thing"}
 END_OF_SENTENCE = re.compile(r"[.!?。！？\n]")
 
 
@@ -62,11 +62,6 @@ MEANINGFUL = {
     "list.part": ("category", "things"),
     "sort.work": ("a", "b"),
     "sort.answer": ("numbers",),
-} | {
-    f"calendar.{unit}.{way}.{part}": slots
-    for unit in ("day", "month")
-    for way in ("after", "before")
-    for part, slots in (("work", (f"{unit}s",)), ("answer", ("n", unit)))
 }
 
 

@@ -1,4 +1,8 @@
-"""Prompts of the lab, training and held-out kept apart by a hash of what is asked."""
+"""Prompts of the lab, training and held-out kept apart by a hash of the prompt.
+
+A held-out prompt never occurs in training, in any language; the fact that it asks for may, in other words.
+What is unknown to a model cannot be aligned.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +26,8 @@ HELDOUT = 0.2
 
 
 def split_of(task: Task) -> Split:
-    """Which side a task is on, whatever its greeting and language."""
-    digest = hashlib.sha256(".".join((task.family, *task.args)).encode()).digest()
+    """Which side a prompt is on, in every language."""
+    digest = hashlib.sha256(task.id.encode()).digest()
     return "heldout" if digest[0] < 256 * HELDOUT else "train"
 
 

@@ -1,6 +1,6 @@
 """The lab's world: what is true in it, whatever language it is said in.
 
-Knows nothing about text. Keys such as "lion" or "d1" are the world's own; `grammar/*.yaml` says them.
+Knows nothing about text. Keys such as "lion" or "kenya" are the world's own; `grammar/*.yaml` says them.
 """
 
 from __future__ import annotations
@@ -76,6 +76,4 @@ CATEGORIES = {
 
 NAMES = ("anna", "maria", "sofia", "lena", "peter", "david", "ali", "omar")
 ITEMS = ("apple", "banana", "orange", "egg", "book", "pen", "candle", "cup")
-DAYS = tuple(f"d{i}" for i in range(1, 8))
-MONTHS = tuple(f"m{i}" for i in range(1, 13))
 GREETINGS = ("none", "hello", "question", "help")

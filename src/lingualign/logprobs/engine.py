@@ -22,13 +22,11 @@ from lingualign.logprobs.sharing import PromptGroup, can_share_prompts, group_by
 
 Progress = Callable[[int, int], None]  # (sequences done, of how many)
 
-# Most numbers that the logits of one forward pass may have: 1 GiB of float32 whatever the vocabulary, and on a
-# CPU 16 MiB, which stays near its cache and below the size from which malloc asks for fresh pages every time.
+# Most numbers that the logits of one forward pass may have: 1 GiB of float32 whatever the vocabulary. On CPU
+# 16 MiB, which stays near its cache and below the size from which malloc asks for fresh pages every time.
 MAX_LOGITS = 2**28
 MAX_LOGITS_CPU = 2**22
-MIN_SCORED = (
-    256  # tokens that a pass may always score: with fewer, reading the weights is what takes the time
-)
+MIN_SCORED = 256  # tokens that a pass may always score: with fewer, reading the weights takes the time
 
 
 def token_logprobs(model: nn.Module, sequences: Sequence[ScoredSequence]) -> list[Tensor]:

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 def unwrap(model: nn.Module) -> Any:
     """The Transformers model inside a data-parallel wrapper or a PEFT model."""
-    while isinstance(inner := getattr(model, "module", None), nn.Module):
-        model = inner
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner: Any = model
+    while isinstance(getattr(inner, "module", None), nn.Module):
+        inner = inner.module
+    return inner.get_base_model() if hasattr(inner, "get_base_model") else inner
 
 
 def text_config(model: nn.Module) -> Any:

@@ -108,7 +108,7 @@ def _read_responses(
     prompt_lengths: Tensor,
     responses: Sequence[tuple[int, ...]],
 ) -> Tensor:
-    """Summed log-probabilities [responses] of the tokens after the first, each behind its row of the cache."""
+    """Summed log-probabilities [responses] of the tokens after the first, each behind its cached prompt."""
     totals = torch.zeros(len(responses), dtype=torch.float64)
     counts = torch.tensor([len(response) - 1 for response in responses])
     if not counts.any():

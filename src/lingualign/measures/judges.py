@@ -1,8 +1,9 @@
 """Who says which of two responses is better.
 
-A judge scores each response by itself, as a reward does; of two responses to one prompt the one with the higher
-score is better. Which judge it was stands next to every number: the implicit reward is the signal that the policy
-was trained on, and a win rate by it says that training worked, not that the answers are better.
+A judge scores each response by itself, as a reward does; of two responses to one prompt the one with the
+higher score is better. Which judge it was stands next to every number: the implicit reward is the signal
+that the policy was trained on, and a win rate by it says that training worked, not that the answers are
+better.
 """
 
 from __future__ import annotations
@@ -74,9 +75,9 @@ def check_reward_model(folder: Path) -> None:
 class RewardModelJudge:
     """A sequence-classification model with one output, as TRL's RewardTrainer makes it.
 
-    It reads the whole conversation in the target language, prompt and response, through its own chat template.
-    Only conversations of equal length share a batch: how a model finds its last token among padding differs
-    from family to family, and without padding there is nothing to find.
+    It reads the whole conversation in the target language, prompt and response, through its own chat
+    template. Only conversations of equal length share a batch: how a model finds its last token among
+    padding differs from family to family, and without padding there is nothing to find.
 
     Args:
         model: In eval mode.
@@ -131,7 +132,9 @@ class RewardModelJudge:
                 rows = max(1, self.batch_tokens // max(1, length))
                 for start in range(0, len(positions), rows):
                     part = positions[start : start + rows]
-                    ids = torch.tensor([conversations[position] for position in part], device=self.model.device)
+                    ids = torch.tensor(
+                        [conversations[position] for position in part], device=self.model.device
+                    )
                     logits = self.model(input_ids=ids).logits[:, 0].float().tolist()
                     for position, value in zip(part, logits, strict=True):
                         values[position] = value

@@ -24,7 +24,7 @@ def _table(measures: Mapping[str, Any], iteration: Mapping[str, Any]) -> Table:
         title=f"Iteration {iteration['iteration']} against the starting policy, on "
         f"{measures['held_out_prompts']} held-out prompts a language",
         caption=f"Judge: {measures['judge']['label']}. Wins count ties half, with 95 % bootstrap intervals. "
-        f"Arrows go from the start to this iteration; those of one number a side are at T={temperature:g}.",
+        f"a -> b: from the start to this iteration, at T={temperature:g} unless greedy is written.",
         box=box.SIMPLE_HEAD,
         title_style="bold",
         title_justify="left",
@@ -51,7 +51,10 @@ def _table(measures: Mapping[str, Any], iteration: Mapping[str, Any]) -> Table:
         table.add_row(name, *cells)
     table.add_section()
     table.add_row(
-        "mean of targets", _interval(sampled["target_win_rate"]), _interval(greedy["target_win_rate"]), style="bold"
+        "mean of targets",
+        _interval(sampled["target_win_rate"]),
+        _interval(greedy["target_win_rate"]),
+        style="bold",
     )
     return table
 
@@ -72,4 +75,4 @@ def _change(before: float | None, after: float | None, form: str) -> str:
 
 
 def _percent_change(before: float | None, after: float | None) -> str:
-    return _change(*(None if value is None else 100 * value for value in (before, after)), form=".1f")
+    return _change(None if before is None else 100 * before, None if after is None else 100 * after, ".1f")

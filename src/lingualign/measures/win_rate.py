@@ -1,7 +1,8 @@
 """Win rate of one set of responses against another, on the same prompts, with bootstrap intervals.
 
-Each prompt gives 1 for a win, 1/2 for a tie and 0 for a loss; the win rate is their mean. Ties count half, as in
-AlpacaEval (Dubois et al. 2024, "Length-Controlled AlpacaEval"), so that a model against itself has 0.5 exactly.
+Each prompt gives 1 for a win, 1/2 for a tie and 0 for a loss; the win rate is their mean. Ties count half,
+as in AlpacaEval (Dubois et al. 2024, "Length-Controlled AlpacaEval"), so that a model against itself has
+0.5 exactly.
 """
 
 from __future__ import annotations

@@ -1,19 +1,25 @@
-"""What the stages work with: the open run folder, the chat format, and models that are loaded when first needed."""
+"""What the stages work with: the open run folder, the chat format, and models loaded when first needed."""
 
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingualign.config import RunConfig
 from lingualign.models import load_model
-from lingualign.pipeline.folder import RunFolder
+from lingualign.pipeline.folder import RunFolder, open_run_folder
 from lingualign.pipeline.inputs import directive_template
+from lingualign.pipeline.progress import Reporter
 from lingualign.prompts import ChatFormat
+from lingualign.settings import dump_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from lingualign.pipeline.validate import CheckedRun
 
 
 class LoadedModels:
@@ -68,3 +74,20 @@ class Bench:
         self.chat = chat
         self.models = LoadedModels(config)
         self.directive = directive_template(config)
+
+
+@contextmanager
+def open_bench(checked: CheckedRun, reporter: Reporter) -> Iterator[Bench]:
+    """Opens the run folder of a checked run, and removes its damaged files, to be made again.
+
+    Raises:
+        InputError: Another run is writing into the folder.
+    """
+    config = checked.config
+    with open_run_folder(
+        config.run_folder, dump_config(config), config.seed, checked.model_hashes, reporter
+    ) as folder:
+        for path in checked.corrupt:
+            reporter.warn(f"{path} is damaged and will be made again.")
+            folder.discard(path)
+        yield Bench(config, folder, checked.chat)

@@ -38,7 +38,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{path}: not readable as JSON ({error}).", "Delete it; it will be made again.") from None
+        raise InputError(
+            f"{path}: not readable as JSON ({error}).", "Delete it; it will be made again."
+        ) from None
 
 
 def remove_leftovers(folder: Path) -> None:

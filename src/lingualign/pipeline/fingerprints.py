@@ -1,7 +1,8 @@
 """What a stage's output depends on, as a handful of hashes.
 
-A fingerprint is a mapping of named parts ("policy", "prompts", "settings", ...) to hashes, instead of one hash,
-so that a difference can be named. The output of an earlier stage enters by that stage's fingerprint, not by its
+A fingerprint is a mapping of named parts ("policy", "prompts", "settings", ...) to hashes, instead of one
+hash, so that a difference can be named. The output of an earlier stage enters by that stage's fingerprint,
+not by its
 bytes: the fingerprints of a whole run are known before it starts.
 """
 
@@ -24,7 +25,7 @@ MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 
 
 def digest(value: Any) -> str:
-    """Hashes any value made of JSON types and pydantic models; the order of mappings' keys does not matter."""
+    """Hashes any value made of JSON types and pydantic models; the order of keys does not matter."""
 
     def plain(part: Any) -> Any:
         return part.model_dump(mode="json") if isinstance(part, BaseModel) else str(part)
@@ -34,7 +35,7 @@ def digest(value: Any) -> str:
 
 
 def settings_digest(section: BaseModel, *without: str) -> str:
-    """Hashes a section of the configuration, leaving out fields that change how it runs and not what comes out."""
+    """Hashes a section of the configuration, leaving out fields that cannot change what comes out."""
     return digest(section.model_dump(mode="json", exclude=set(without)))
 
 

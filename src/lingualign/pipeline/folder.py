@@ -1,8 +1,8 @@
 """The run folder: how a stage is skipped, resumed and written, so that killing it anywhere costs one chunk.
 
 A stage's fingerprint goes into the manifest before its first file and its end after its last, and every file
-appears under its name complete or not at all. So a file that is there, of a stage whose fingerprint agrees, is
-right; the stage goes on with the first one that is not there.
+appears under its name complete or not at all. So a file that is there, of a stage whose fingerprint agrees,
+is right; the stage goes on with the first one that is not there.
 """
 
 from __future__ import annotations
@@ -26,6 +26,20 @@ from lingualign.pipeline.progress import Reporter, Task
 from lingualign.records import read_table, write_table
 
 Row = Mapping[str, Any]
+Progress = Callable[[int, int], None]  # (steps done, of how many)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of a run.
+
+    Attributes:
+        name: Its place in the run folder, e.g. `iteration-1/responses`.
+        fingerprint: What its output depends on.
+    """
+
+    name: str
+    fingerprint: Fingerprint
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,11 @@ class Chunk:
     language: str
     start: int
     stop: int
+
+    @property
+    def size(self) -> int:
+        """Prompts in it."""
+        return self.stop - self.start
 
     @property
     def filename(self) -> str:
@@ -78,6 +97,17 @@ def other_configuration(folder: Path, what: str) -> InputError:
     )
 
 
+def check_fingerprint(folder: Path, record: StageRecord | None, stage: Stage) -> None:
+    """Refuses to go on with a stage that was started from other inputs.
+
+    Raises:
+        InputError: It was. The message names the inputs that differ.
+    """
+    different = differing_parts(record.fingerprint, stage.fingerprint) if record else []
+    if different:
+        raise other_configuration(folder, f"{stage.name} had another {' and another '.join(different)}")
+
+
 class RunFolder:
     """An open run folder. Make one with `open_run_folder`."""
 
@@ -90,31 +120,34 @@ class RunFolder:
         """Writes `manifest.json`."""
         self.manifest.write(self.folder / "manifest.json")
 
-    def is_done(self, name: str, fingerprint: Fingerprint, outputs: Iterable[Path]) -> bool:
+    def is_done(self, stage: Stage, outputs: Iterable[Path]) -> bool:
         """Whether a stage is complete, from the same inputs, and nobody deleted any of its outputs since.
 
         Raises:
             InputError: The stage was started from other inputs.
         """
-        record = self.manifest.stages.get(name)
+        record = self.manifest.stages.get(stage.name)
         if record is None:
             return False
-        different = differing_parts(record.fingerprint, fingerprint)
-        if different:
-            raise other_configuration(self.folder, f"{name} has another {', '.join(different)}")
+        check_fingerprint(self.folder, record, stage)
         return record.status == "done" and all(output.exists() for output in outputs)
 
+    def discard(self, path: Path) -> None:
+        """Removes a file or folder of the run; the stage that made it makes it again."""
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
     @contextmanager
-    def working(self, name: str, fingerprint: Fingerprint, output: Path) -> Iterator[None]:
+    def working(self, stage: Stage, *outputs: Path) -> Iterator[None]:
         """Keeps the books of a stage that is not done: started before its work, done after it.
 
-        Files under `output` of a stage that the manifest does not know are nobody's, and removed.
+        What is found at the outputs of a stage that the manifest does not know is nobody's, and removed.
         """
-        record = self.manifest.stages.get(name)
+        record = self.manifest.stages.get(stage.name)
         if record is None:
-            shutil.rmtree(output) if output.is_dir() else output.unlink(missing_ok=True)
-            record = StageRecord(fingerprint=fingerprint, status="started", started=now())
-            self.manifest.stages[name] = record
+            for output in outputs:
+                self.discard(output)
+            record = StageRecord(fingerprint=stage.fingerprint, status="started", started=now())
+            self.manifest.stages[stage.name] = record
         record.status = "started"
         self.save_manifest()
         start = time.monotonic()
@@ -128,62 +161,79 @@ class RunFolder:
 
     def chunks(
         self,
-        name: str,
-        fingerprint: Fingerprint,
+        stage: Stage,
         chunks: Sequence[Chunk],
         schema: pa.Schema,
-        compute: Callable[[Chunk], Iterable[Row]],
-        unit: str = "chunks",
+        compute: Callable[[Chunk, Progress], Iterable[Row]],
     ) -> Path:
-        """A stage that writes one part file a chunk into the folder `name`; chunks that are there are kept.
+        """A stage that writes a part file a chunk into a folder of its name, and keeps those there are.
+
+        Args:
+            stage: The stage.
+            chunks: All of its chunks, in order.
+            schema: Of the part files.
+            compute: Makes the rows of a chunk, and may tell of the progress within it.
 
         Returns:
             The folder of part files.
         """
-        output = self.folder / name
-        if self.is_done(name, fingerprint, (output / chunk.filename for chunk in chunks)):
-            self.reporter.skip(name)
+        output = self.folder / stage.name
+        if self.is_done(stage, (output / chunk.filename for chunk in chunks)):
+            self.reporter.skip(stage.name)
             return output
-        with self.working(name, fingerprint, output):
+        with self.working(stage, output):
             missing = [chunk for chunk in chunks if not (output / chunk.filename).exists()]
-            with self.reporter.stage(name, len(chunks), unit, done=len(chunks) - len(missing)) as task:
+            total = sum(chunk.size for chunk in chunks)
+            done = total - sum(chunk.size for chunk in missing)
+            with self.reporter.stage(stage.name, total, "prompts", done) as task:
                 for chunk in missing:
-                    write_table(output / chunk.filename, compute(chunk), schema)
-                    task.advance()
+                    rows = compute(chunk, _within(task, done, chunk.size))
+                    write_table(output / chunk.filename, rows, schema)
+                    done += chunk.size
+                    task.update(done)
         return output
 
     def file(
         self,
-        name: str,
-        fingerprint: Fingerprint,
+        stage: Stage,
         filename: str,
         make: Callable[[Path, Task], None],
         total: int = 1,
         unit: str = "steps",
+        scratch: str | None = None,
     ) -> Path:
         """A stage that makes one file or folder, `filename` in the run folder.
 
         Args:
-            name: Of the stage.
-            fingerprint: Of the stage.
-            filename: Relative to the run folder; a trailing slash is not needed for a folder.
+            stage: The stage.
+            filename: Relative to the run folder.
             make: Makes it, atomically, at the path it is given, and tells the task of its progress.
             total: Steps that `make` will tell of.
             unit: What the steps are.
+            scratch: What `make` leaves beside its output when it is stopped, to go on from; removed at the
+            end.
 
         Returns:
             The path of the file or folder.
         """
         output = self.folder / filename
-        if self.is_done(name, fingerprint, [output]):
-            self.reporter.skip(name)
+        if self.is_done(stage, [output]):
+            self.reporter.skip(stage.name)
             return output
-        with self.working(name, fingerprint, output):
+        leftover = [self.folder / scratch] if scratch else []
+        with self.working(stage, output, *leftover):
             # What is there is whole: the last start was stopped between making it and noting that it is done.
             if not output.exists():
-                with self.reporter.stage(name, total, unit) as task:
+                with self.reporter.stage(stage.name, total, unit) as task:
                     make(output, task)
+            for path in leftover:
+                self.discard(path)
         return output
+
+
+def _within(task: Task, before: int, size: int) -> Progress:
+    """Progress within a chunk, told as prompts of the stage."""
+    return lambda done, total: task.update(before + size * done // max(1, total))
 
 
 @contextmanager

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from lingualign.config import RunConfig
 from lingualign.errors import InputError
 from lingualign.prompts import ChatFormat, ParallelPrompts, Prompt, read_prompts, with_directive
-from lingualign.records import Message
+from lingualign.prompts.files import Row, read_rows
+from lingualign.records import Message, Pair
 
 LAB = "lab"  # what `prompts` and `measures.prompts` say for the lab's own
 LAB_PROMPTS = 800  # prompts a language in an iteration in the lab, where data.limit is not set
@@ -55,40 +57,54 @@ def directive_template(config: RunConfig) -> str:
 
 
 def scoring_messages(config: RunConfig, prompt: Prompt, source: Prompt) -> tuple[Message, ...]:
-    """The longest conversation that a response to a prompt is scored under: the source's with its directive."""
+    """The longest conversation that a response is scored under: the source's, with its directive."""
     return with_directive(
         source.messages, prompt.language, config.source_language, directive_template(config)
     )
 
 
-def load_prompts(config: RunConfig, chat: ChatFormat) -> RunPrompts:
+def load_prompts(config: RunConfig, chat: ChatFormat, positions: int | None = None) -> RunPrompts:
     """Reads the prompts of a run, leaves out those that are too long, and sets those to measure with apart.
 
     Args:
         config: Of the run.
         chat: Of the policy; it counts tokens, and refuses conversations that its chat template cannot render.
+        positions: Most tokens that the models take, prompt and response together; None where they do not say.
 
     Raises:
         InputError: A prompt file is wrong, or has too few prompts.
     """
+    room = _prompt_tokens(config, positions)
     training, heldout = _read(config)
-    kept = training.select([i for i in training.ids if _fits(config, chat, training, i)])
-    held = heldout.select([i for i in heldout.ids if _fits(config, chat, heldout, i)])
+    kept = _short_enough(config, chat, training, room)
+    held = _short_enough(config, chat, heldout, room)
     too_long = len(training) - len(kept) + len(heldout) - len(held)
-    if not len(kept) or not len(held):
-        raise InputError(
-            f"prompts: every {'one' if not len(kept) else 'held-out one'} has more than "
-            f"data.max_prompt_tokens={config.data.max_prompt_tokens} tokens in some language.",
-            "Raise data.max_prompt_tokens.",
-        )
     iterations = [_slice(config, kept, iteration) for iteration in range(config.iterations)]
     untranslated = {
         language: len(
-            {i for prompts in [*iterations, held] for i in prompts.untranslated(language, config.source_language)}
+            {
+                i
+                for prompts in [*iterations, held]
+                for i in prompts.untranslated(language, config.source_language)
+            }
         )
         for language in config.target_languages
     }
     return RunPrompts(iterations, held, too_long, len(training.left_out), untranslated)
+
+
+def all_prompts(config: RunConfig, chat: ChatFormat, positions: int | None) -> ParallelPrompts:
+    """All of a run's prompts that are short enough, none held out: for one stage alone."""
+    if prompts_from_lab(config):
+        prompts = _lab(config, "train", config.data.limit or LAB_PROMPTS)
+    else:
+        prompts = read_prompts(config.prompts, config.languages, config.source_language, config.data)
+    return _short_enough(config, chat, prompts, _prompt_tokens(config, positions))
+
+
+def load_heldout(config: RunConfig, chat: ChatFormat, positions: int | None) -> ParallelPrompts:
+    """The prompts to measure with: `measures.prompts`, the lab's, or the last of the run's."""
+    return _short_enough(config, chat, _read(config)[1], _prompt_tokens(config, positions))
 
 
 def _read(config: RunConfig) -> tuple[ParallelPrompts, ParallelPrompts]:
@@ -104,8 +120,8 @@ def _read(config: RunConfig) -> tuple[ParallelPrompts, ParallelPrompts]:
     if config.measures.prompts is None:
         if len(training) <= n:
             raise InputError(
-                f"{config.prompts} has {len(training)} prompts a language, and measures.n={n} are held out to "
-                "measure with: none would be left to train on.",
+                f"{config.prompts} has {len(training)} prompts a language, and measures.n={n} are held "
+                "out to measure with: none would be left to train on.",
                 "Set measures.n lower, or name other prompts to measure with: measures.prompts=PATH.",
             )
         return training.slice(0, -n), training.slice(len(training) - n)
@@ -144,7 +160,36 @@ def _check_apart(config: RunConfig, training: ParallelPrompts, heldout: Parallel
         )
 
 
-def _fits(config: RunConfig, chat: ChatFormat, prompts: ParallelPrompts, prompt_id: str) -> bool:
+def _prompt_tokens(config: RunConfig, positions: int | None) -> int:
+    """Most tokens of a prompt: the setting's, or what the model has room for before the longest response."""
+    if positions is None:
+        return config.data.max_prompt_tokens
+    response = max(config.sampling.max_new_tokens, config.measures.max_new_tokens)
+    if response >= positions:
+        raise InputError(
+            f"sampling.max_new_tokens and measures.max_new_tokens: the models take {positions} tokens, "
+            f"and {response} for the response leave none for the prompt.",
+            "Set both lower.",
+        )
+    return min(config.data.max_prompt_tokens, positions - response)
+
+
+def _short_enough(
+    config: RunConfig, chat: ChatFormat, prompts: ParallelPrompts, room: int
+) -> ParallelPrompts:
+    """The prompts that fit in every language."""
+    kept = prompts.select(
+        [prompt_id for prompt_id in prompts.ids if _fits(config, chat, prompts, prompt_id, room)]
+    )
+    if not len(kept):
+        raise InputError(
+            f"prompts: every one of {len(prompts)} has more than {room} tokens in some language.",
+            "Raise data.max_prompt_tokens, or lower sampling.max_new_tokens to leave the model room.",
+        )
+    return kept
+
+
+def _fits(config: RunConfig, chat: ChatFormat, prompts: ParallelPrompts, prompt_id: str, room: int) -> bool:
     """Whether a prompt is short enough in every language, with and without a directive."""
     source = prompts.get(prompt_id, config.source_language)
     conversations = [prompts.get(prompt_id, language).messages for language in config.languages]
@@ -153,7 +198,7 @@ def _fits(config: RunConfig, chat: ChatFormat, prompts: ParallelPrompts, prompt_
         for language in config.target_languages
     ]
     try:
-        return all(len(chat.prompt_ids(messages)) <= config.data.max_prompt_tokens for messages in conversations)
+        return all(len(chat.prompt_ids(messages)) <= room for messages in conversations)
     except InputError as error:
         raise InputError(f"Prompt {prompt_id}: {error.message}", error.remedy) from None
 
@@ -172,3 +217,63 @@ def _slice(config: RunConfig, prompts: ParallelPrompts, iteration: int) -> Paral
             "Set data.limit or iterations lower, or leave data.fresh off.",
         )
     return prompts.slice(iteration * limit, (iteration + 1) * limit)
+
+
+def read_labelled(path: Path, language: str) -> list[Pair]:
+    """Reads preference pairs that somebody labelled: rows with `prompt`, `chosen` and `rejected`.
+
+    Each is text or a list of {role, content} messages. Answers that repeat the prompt's messages, as in many
+    data sets, are cut down to their last one.
+
+    Args:
+        path: A file of any kind that prompts may have.
+        language: Of the pairs.
+
+    Raises:
+        InputError: The file is wrong, or a row lacks a field.
+    """
+    try:
+        rows = read_rows(path)
+    except InputError as error:
+        raise InputError(
+            f"reward.labelled_pairs: {error.message}",
+            error.remedy or "Give a file of rows with prompt, chosen and rejected.",
+        ) from None
+    pairs = []
+    for number, row in enumerate(rows):
+        prompt, chosen, rejected = (
+            _labelled_messages(row, name) for name in ("prompt", "chosen", "rejected")
+        )
+        pairs.append(
+            Pair(
+                id=f"{number}/{language}",
+                language=language,
+                prompt=prompt,
+                chosen=chosen[-1:],
+                rejected=rejected[-1:],
+                chosen_score=1.0,
+                rejected_score=0.0,
+                chosen_index=0,
+                rejected_index=1,
+                chosen_finished=True,
+                rejected_finished=True,
+            )
+        )
+    return pairs
+
+
+def _labelled_messages(row: Row, name: str) -> list[Message]:
+    value = row.fields.get(name)
+    role = "user" if name == "prompt" else "assistant"
+    if isinstance(value, str) and value.strip():
+        return [Message(role=role, content=value)]
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(m, dict) and m.keys() >= {"role", "content"} for m in value)
+    ):
+        return [Message(role=message["role"], content=message["content"]) for message in value]
+    raise InputError(
+        f"{row.place}: field {name!r} is neither text nor a list of {{role, content}} messages.",
+        "reward.labelled_pairs takes rows with prompt, chosen and rejected.",
+    )

@@ -72,7 +72,7 @@ class Manifest(BaseModel):
             first = error.errors()[0]
             raise InputError(
                 f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.",
-                "It was written by another version of lingualign or by hand: choose another folder with output=.",
+                "Another version of lingualign or a hand wrote it: choose another folder with output=.",
             ) from None
 
     def write(self, path: Path) -> None:

@@ -1,16 +1,25 @@
 """The stages of a run and their fingerprints, all of them known before anything runs.
 
-Bump a number in `CODE` when a stage's code changes what it makes from the same inputs: folders made before are
-then refused instead of mixed.
+Bump a number in `CODE` when a stage's code changes what it makes from the same inputs: folders made before
+are then refused instead of mixed.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lingualign.config import RunConfig
-from lingualign.pipeline.fingerprints import Fingerprint, ModelDigests, digest, prompts_digest, settings_digest
+from lingualign.pipeline.fingerprints import (
+    Fingerprint,
+    ModelDigests,
+    digest,
+    prompts_digest,
+    settings_digest,
+)
+from lingualign.pipeline.folder import Stage
 from lingualign.pipeline.inputs import RunPrompts, directive_template
 from lingualign.prompts import ParallelPrompts
 
@@ -72,9 +81,9 @@ class Iteration:
     reward_reference: ModelRef
     training_reference: ModelRef
 
-    def stage(self, name: str) -> str:
-        """The name of one of its stages, which is also its place in the run folder."""
-        return f"iteration-{self.number}/{name}"
+    def name(self, stage: str) -> str:
+        """The full name of one of its stages, which is also its place in the run folder."""
+        return f"iteration-{self.number}/{stage}"
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,6 @@ class Plan:
         iterations: In order.
         policies: The starting policy, then the trained model of each iteration.
         reference: The run's reference model.
-        judge: Fingerprint of the judge's model, if it has one of its own.
         fingerprints: Of every stage by its name, in the order in which they run.
     """
 
@@ -94,10 +102,14 @@ class Plan:
     reference: ModelRef
     fingerprints: dict[str, Fingerprint]
 
+    def stage(self, name: str) -> Stage:
+        """A stage by its name."""
+        return Stage(name, self.fingerprints[name])
 
-def measure_stage(iteration: int, name: str) -> str:
-    """The name of a stage that measures the policy after an iteration; 0 is the starting policy."""
-    return f"measures/iteration-{iteration}/{name}"
+
+def measure_name(iteration: int, stage: str) -> str:
+    """The full name of a stage that measures the policy after an iteration; 0 is the starting policy."""
+    return f"measures/iteration-{iteration}/{stage}"
 
 
 def make_plan(
@@ -129,7 +141,7 @@ def make_plan(
 
     def measure(number: int, model: ModelRef) -> None:
         for decoding in DECODINGS:
-            fingerprints[measure_stage(number, decoding)] = {
+            fingerprints[measure_name(number, decoding)] = {
                 "settings": digest(
                     [
                         general,
@@ -143,8 +155,8 @@ def make_plan(
                 "seed": seed,
                 "code version": CODE["responses"],
             }
-            fingerprints[measure_stage(number, f"{decoding}-judged")] = {
-                "responses": digest(fingerprints[measure_stage(number, decoding)]),
+            fingerprints[measure_name(number, f"{decoding}-judged")] = {
+                "responses": digest(fingerprints[measure_name(number, decoding)]),
                 "settings": digest([general, judge, directive_template(config), config.reward.chunk_prompts]),
                 "judge": judge_model,
                 "code version": CODE["judgements"],
@@ -156,18 +168,20 @@ def make_plan(
         if config.reward.reference == "previous" and number > 1:
             reward_reference = policies[number - 2]
         training_reference = policies[-1] if config.training.reference == "policy" else initial
-        iteration = Iteration(number, prompts.iterations[number - 1], policies[-1], reward_reference, training_reference)
+        iteration = Iteration(
+            number, prompts.iterations[number - 1], policies[-1], reward_reference, training_reference
+        )
         parts = _iteration_parts(config, iteration, general, seed)
-        fingerprints |= {iteration.stage(name): fingerprint for name, fingerprint in parts.items()}
+        fingerprints |= {iteration.name(stage): fingerprint for stage, fingerprint in parts.items()}
         iterations.append(iteration)
-        trained = (config.run_folder / iteration.stage("model")).absolute()
+        trained = (config.run_folder / iteration.name("model")).absolute()
         policies.append(ModelRef(trained, digest(parts["model"])))
         measure(number, policies[-1])
     return Plan(iterations, policies, initial, fingerprints)
 
 
 def _iteration_parts(
-    config: RunConfig, iteration: Iteration, general: dict[str, object], seed: str
+    config: RunConfig, iteration: Iteration, general: Mapping[str, object], seed: str
 ) -> dict[str, Fingerprint]:
     """The fingerprints of one iteration's stages: each names the one before it."""
     responses = {
@@ -180,13 +194,19 @@ def _iteration_parts(
     scores = {
         "responses": digest(responses),
         "settings": digest(
-            [general, settings_digest(config.reward, "batch_tokens"), directive_template(config), seed]
+            [
+                general,
+                settings_digest(config.reward, "batch_tokens", "labelled_pairs"),
+                directive_template(config),
+                seed,
+            ]
         ),
         "policy": iteration.policy.fingerprint,
         "reference": iteration.reward_reference.fingerprint,
         "code version": CODE["scores"],
     }
-    health = {"scores": digest(scores), "code version": CODE["health"]}
+    health = {"scores": digest(scores), "labels": _file_digest(config.reward.labelled_pairs)}
+    health["code version"] = CODE["health"]
     pairs = {
         "scores": digest(scores),
         "settings": settings_digest(config.pairs),
@@ -204,9 +224,7 @@ def _iteration_parts(
         "settings": digest(
             [
                 general,
-                settings_digest(
-                    config.training, "micro_batch_pairs", "gradient_checkpointing", "save_steps"
-                ),
+                settings_digest(config.training, "micro_batch_pairs", "gradient_checkpointing", "save_steps"),
             ]
         ),
         "policy": iteration.policy.fingerprint,
@@ -221,3 +239,7 @@ def _iteration_parts(
         "reference": reference,
         "model": model,
     }
+
+
+def _file_digest(path: str | None) -> str:
+    return "" if path is None else hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()[:16]

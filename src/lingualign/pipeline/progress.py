@@ -10,9 +10,6 @@ from typing import Any, Protocol
 class Task(Protocol):
     """A stage under way."""
 
-    def advance(self, steps: int = 1) -> None:
-        """So many more steps are done."""
-
     def update(self, done: int, total: int | None = None, detail: str = "") -> None:
         """So many steps are done in all; `total` corrects the stage's total, `detail` is a few words."""
 
@@ -39,9 +36,6 @@ class Reporter(Protocol):
 
 
 class _SilentTask:
-    def advance(self, steps: int = 1) -> None:
-        pass
-
     def update(self, done: int, total: int | None = None, detail: str = "") -> None:
         pass
 

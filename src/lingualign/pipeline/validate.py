@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,10 @@ from lingualign.config import RunConfig
 from lingualign.errors import InputError
 from lingualign.languages import resolve
 from lingualign.measures.judges import LABELS, check_reward_model, judge_kind
-from lingualign.models import check_compatible, load_tokenizer, resolve_spec
-from lingualign.pipeline.fingerprints import ModelDigests, differing_parts
-from lingualign.pipeline.folder import other_configuration, part_files
-from lingualign.pipeline.inputs import RunPrompts, load_prompts
+from lingualign.models import base_folder, check_compatible, load_tokenizer, resolve_spec
+from lingualign.pipeline.fingerprints import ModelDigests
+from lingualign.pipeline.folder import check_fingerprint, other_configuration, part_files
+from lingualign.pipeline.inputs import RunPrompts, load_prompts, read_labelled
 from lingualign.pipeline.manifest import Manifest
 from lingualign.pipeline.plan import EXECUTION, Plan, make_plan
 from lingualign.prompts import ChatFormat
@@ -61,25 +62,29 @@ def validate(config: RunConfig, recompute_corrupt: bool = False) -> CheckedRun:
         recompute_corrupt: Damaged files in the run folder are to be made again instead of an error.
 
     Raises:
-        InputError: Something is wrong: languages, models, chat template, prompts, the run folder, or the disk.
+        InputError: Something is wrong: languages, models, chat template, prompts, the run folder, or the
+        disk.
     """
     for code in config.languages:
         resolve(code)
     check_run_folder(config.run_folder, config)
     policy, reference = resolve_spec(config.policy), resolve_spec(config.reference)
-    check_compatible(config.policy, config.reference)
+    check_compatible(config.policy, config.reference, trust_remote_code=config.trust_remote_code)
     chat = ChatFormat(
         load_tokenizer(config.policy, trust_remote_code=config.trust_remote_code), config.base_model_prompts
     )
     judge = judge_kind(config)
     if judge == "reward-model":
         check_reward_model(Path(str(config.measures.reward_model)).expanduser())
-    prompts = load_prompts(config, chat)
+    if config.reward.labelled_pairs is not None:
+        read_labelled(Path(config.reward.labelled_pairs).expanduser(), config.source_language)
+    prompts = load_prompts(config, chat, positions(policy, reference))
 
     manifest = Manifest.read(config.run_folder / "manifest.json")
     digests = ModelDigests(manifest.inputs)
     plan = make_plan(config, prompts, policy, reference, judge, digests)
-    check_fingerprints(config.run_folder, manifest, plan)
+    for name in plan.fingerprints:
+        check_fingerprint(config.run_folder, manifest.stages.get(name), plan.stage(name))
     corrupt = find_corrupt(config.run_folder)
     if corrupt and not recompute_corrupt:
         raise InputError(
@@ -90,6 +95,16 @@ def validate(config: RunConfig, recompute_corrupt: bool = False) -> CheckedRun:
     disk = estimate_disk(config, prompts, policy, done)
     check_disk(config.run_folder, disk)
     return CheckedRun(config, prompts, plan, chat, judge, digests.cache, corrupt, disk, done)
+
+
+def positions(*folders: Path) -> int | None:
+    """Most tokens that all the models take, read from their configurations; None where none of them says."""
+    limits = []
+    for folder in folders:
+        config = json.loads((base_folder(folder) / "config.json").read_text(encoding="utf-8"))
+        limit = config.get("text_config", config).get("max_position_embeddings")
+        limits += [limit] if isinstance(limit, int) else []
+    return min(limits, default=None)
 
 
 def describe(checked: CheckedRun) -> dict[str, object]:
@@ -154,20 +169,6 @@ def _flat(config: RunConfig) -> dict[str, object]:
 
     walk(config.model_dump(mode="json"), "")
     return flat
-
-
-def check_fingerprints(folder: Path, manifest: Manifest, plan: Plan) -> None:
-    """Refuses a folder whose stages were made from other inputs, although the settings are the same.
-
-    Raises:
-        InputError: A model folder or a prompt file has another content than before, or another version of the
-            package made the folder.
-    """
-    for name, fingerprint in plan.fingerprints.items():
-        record = manifest.stages.get(name)
-        different = differing_parts(record.fingerprint, fingerprint) if record else []
-        if different:
-            raise other_configuration(folder, f"{name} had another {' and another '.join(different)}")
 
 
 def find_corrupt(folder: Path) -> list[Path]:

@@ -107,11 +107,9 @@ def _jsonl(path: Path) -> Iterator[Row]:
 
 def _json(path: Path) -> Iterator[Row]:
     text = _text(path)
-    entries = (
-        _parse(text, str(path), "If each line is a record of its own, name the file .jsonl.")
-        if text.strip()
-        else []
-    )
+    if not text.strip():
+        return
+    entries = _parse(text, str(path), "If each line is a record of its own, name the file .jsonl.")
     if not isinstance(entries, list):
         raise InputError(f"{path}: a list of objects is expected, not {_kind(entries)}.")
     for number, entry in enumerate(entries, 1):
@@ -123,8 +121,9 @@ def _parse(text: str, place: str, remedy: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
+        problem = error.msg.removesuffix(" starting at")
         where = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
-        raise InputError(f"{place}: malformed JSON ({error.msg}, at {where}).", remedy) from error
+        raise InputError(f"{place}: malformed JSON at {where} ({problem}).", remedy) from error
 
 
 def _object(value: Any, place: str) -> dict[str, Any]:

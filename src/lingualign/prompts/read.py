@@ -298,10 +298,10 @@ def _common_ids(
         if adds:
             problems.append(f"{language} has {_some(adds)} that {source_language} lacks")
     if problems:
+        keep = f", or keep the {len(common)} ids that all have: --allow-missing (data.allow_missing=true)"
         raise InputError(
             f"{path}: the prompts are not parallel: {'; '.join(problems)}.",
-            f"Mend the files, or keep the {len(common)} ids that all have: --allow-missing "
-            "(data.allow_missing=true).",
+            f"Mend the files{keep if common else ''}.",
         )
     return common
 

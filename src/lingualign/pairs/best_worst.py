@@ -1,0 +1,226 @@
+"""Best against worst: the candidate of a prompt with the highest reward and the one with the lowest.
+
+References:
+    - Implicit Cross-Lingual Rewarding: https://arxiv.org/abs/2503.04647, which has none of the filters, and
+      an outlier bound in nats where ours is a quantile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lingualign.config import LengthControlConfig, PairsConfig
+from lingualign.errors import InputError
+from lingualign.pairs.filters import Candidate, Identifier, make_filters
+from lingualign.pairs.length_control import LengthControl, solve_penalty
+from lingualign.prompts import ParallelPrompts, Prompt
+from lingualign.records import Message, Pair, Response, Score
+
+
+@dataclass(frozen=True)
+class PairingReport:
+    """What became of one language's candidates.
+
+    Attributes:
+        prompts: Prompts with at least one response.
+        candidates: Their responses.
+        removed: Filter -> candidates that it removed: `truncated`, `duplicate`, `language`.
+        dropped: Reason -> prompts without a pair: `too few` (less than two candidates left), `outliers`
+            (every candidate lies above the bound), `tie` (nothing is better than anything else), `identical`
+            (chosen and rejected say the same), `margin` (too small a difference).
+        length_control: The penalty, and the length gap over the prompts that had two candidates left.
+        unit: Of length.
+        pairs: Pairs made.
+    """
+
+    prompts: int
+    candidates: int
+    removed: dict[str, int]
+    dropped: dict[str, int]
+    length_control: LengthControl
+    unit: str
+    pairs: int
+
+
+@dataclass(frozen=True)
+class PairingResult:
+    """Pairs of all languages, and a report a language."""
+
+    pairs: list[Pair] = field(default_factory=list)
+    report: dict[str, PairingReport] = field(default_factory=dict)
+
+
+def build_pairs(
+    prompts: ParallelPrompts,
+    responses: Iterable[Response],
+    scores: Iterable[Score],
+    config: PairsConfig,
+    identifier: Identifier,
+) -> PairingResult:
+    """Makes at most one pair a prompt and language.
+
+    Everything is joined by prompt id, language and index, so the order of rows does not matter. Of candidates
+    with equal rewards the one with the lowest index is taken.
+
+    Args:
+        prompts: The prompts that were answered, in every language that is to be paired.
+        responses: Candidates of all of them.
+        scores: A score for each response; others are not looked at.
+        config: Length control and filters.
+        identifier: For the language filter.
+
+    Returns:
+        Pairs in the order of `prompts`, a language after the other.
+
+    Raises:
+        InputError: A response or a score is there twice, a response has no score, or a score is not finite.
+    """
+    joined = _join(responses, scores, config.length_control)
+    result = PairingResult()
+    for language in prompts.by_language:
+        by_prompt = {i: joined[i, language] for i in prompts.ids if (i, language) in joined}
+        pairs, report = _pair_language(prompts.by_language[language], by_prompt, config, identifier)
+        result.pairs.extend(pairs)
+        result.report[language] = report
+    return result
+
+
+def best_and_worst(rewards: Sequence[float], bound: float = float("inf")) -> tuple[int, int] | None:
+    """Positions of the best reward not above a bound, and of the worst; the first of equals.
+
+    Returns:
+        (chosen, rejected), or None where every reward lies above the bound.
+    """
+    eligible = [position for position, reward in enumerate(rewards) if reward <= bound]
+    if not eligible:
+        return None
+    return max(eligible, key=lambda i: rewards[i]), min(range(len(rewards)), key=lambda i: rewards[i])
+
+
+def _join(
+    responses: Iterable[Response], scores: Iterable[Score], config: LengthControlConfig
+) -> dict[tuple[str, str], list[Candidate]]:
+    """The candidates of each (prompt id, language) in order of their index."""
+    rewards: dict[tuple[str, str, int], float] = {}
+    for score in scores:
+        key = (score["prompt_id"], score["language"], score["index"])
+        if key in rewards:
+            raise InputError(f"scores: response {key[2]} to prompt {key[0]} in {key[1]} is scored twice.")
+        if not math.isfinite(score["reward"]):
+            raise InputError(
+                f"scores: the reward of response {key[2]} to prompt {key[0]} in {key[1]} is not finite."
+            )
+        rewards[key] = score["reward"]
+    found: dict[tuple[str, str, int], Candidate] = {}
+    for response in responses:
+        key = (response["prompt_id"], response["language"], response["index"])
+        if key in found:
+            raise InputError(f"responses: response {key[2]} to prompt {key[0]} in {key[1]} is there twice.")
+        if key not in rewards:
+            raise InputError(
+                f"scores: response {key[2]} to prompt {key[0]} in {key[1]} has no score.",
+                "Score these responses first: scores of other responses do not fit them.",
+            )
+        found[key] = Candidate(response, rewards[key], _length(response, config))
+    joined: dict[tuple[str, str], list[Candidate]] = {}
+    for prompt_id, language, index in sorted(found):
+        joined.setdefault((prompt_id, language), []).append(found[prompt_id, language, index])
+    return joined
+
+
+def _length(response: Response, config: LengthControlConfig) -> int:
+    if config.unit == "tokens":
+        return response["num_tokens"]
+    text = response["text"]
+    return len(text) if config.unit == "chars" else len(text.encode())
+
+
+def _pair_language(
+    prompts: Sequence[Prompt],
+    by_prompt: dict[str, list[Candidate]],
+    config: PairsConfig,
+    identifier: Identifier,
+) -> tuple[list[Pair], PairingReport]:
+    """Filters, length control and choice for one language."""
+    filters = make_filters(config, identifier)
+    removed, dropped = Counter(dict.fromkeys(filters, 0)), Counter[str]()
+    left: dict[str, list[Candidate]] = {}
+    for prompt_id, candidates in by_prompt.items():
+        kept = candidates
+        for name, keep in filters.items():
+            before = len(kept)
+            kept = keep(kept)
+            removed[name] += before - len(kept)
+        if len(kept) > 1:
+            left[prompt_id] = kept
+        else:
+            dropped["too few"] += 1
+    control = solve_penalty(
+        [[candidate.reward for candidate in kept] for kept in left.values()],
+        [[candidate.length for candidate in kept] for kept in left.values()],
+        config.length_control.method,
+    )
+    controlled = {
+        prompt_id: [candidate.reward - control.alpha * candidate.length for candidate in kept]
+        for prompt_id, kept in left.items()
+    }
+    bound = _bound([reward for rewards in controlled.values() for reward in rewards], config.outlier_quantile)
+    pairs = []
+    for prompt in prompts:
+        if prompt.id in left:
+            pair = _choose(prompt, left[prompt.id], controlled[prompt.id], bound, config.min_margin)
+            if isinstance(pair, str):
+                dropped[pair] += 1
+            else:
+                pairs.append(pair)
+    report = PairingReport(
+        prompts=len(by_prompt),
+        candidates=sum(map(len, by_prompt.values())),
+        removed=dict(removed),
+        dropped=dict(dropped),
+        length_control=control,
+        unit=config.length_control.unit,
+        pairs=len(pairs),
+    )
+    return pairs, report
+
+
+def _bound(rewards: Sequence[float], quantile: float) -> float:
+    """The reward above which a candidate cannot be chosen."""
+    return float(np.quantile(rewards, quantile)) if rewards and quantile < 1 else float("inf")
+
+
+def _choose(
+    prompt: Prompt, candidates: Sequence[Candidate], rewards: Sequence[float], bound: float, min_margin: float
+) -> Pair | str:
+    """The pair of one prompt, or why there is none."""
+    choice = best_and_worst(rewards, bound)
+    if choice is None:
+        return "outliers"
+    chosen, rejected = choice
+    margin = rewards[chosen] - rewards[rejected]
+    if margin <= 0:
+        return "tie"
+    if candidates[chosen].response["text"] == candidates[rejected].response["text"]:
+        return "identical"
+    if margin < min_margin:
+        return "margin"
+    best, worst = candidates[chosen].response, candidates[rejected].response
+    return Pair(
+        id=f"{prompt.id}/{prompt.language}",
+        language=prompt.language,
+        prompt=list(prompt.messages),
+        chosen=[Message(role="assistant", content=best["text"])],
+        rejected=[Message(role="assistant", content=worst["text"])],
+        chosen_score=rewards[chosen],
+        rejected_score=rewards[rejected],
+        chosen_index=best["index"],
+        rejected_index=worst["index"],
+        chosen_finished=best["finish_reason"] == "stop",
+        rejected_finished=worst["finish_reason"] == "stop",
+    )

@@ -1,0 +1,94 @@
+"""The main job, top to bottom: sample, score, pair, train, measure, and again from the trained policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lingualign.config import RunConfig
+from lingualign.pipeline.bench import Bench, open_bench
+from lingualign.pipeline.files import read_json, write_json
+from lingualign.pipeline.measuring import describe_measures, measure_all, measure_policy
+from lingualign.pipeline.pairing import choose_pairs
+from lingualign.pipeline.plan import Iteration
+from lingualign.pipeline.progress import Reporter, Silent
+from lingualign.pipeline.rewarding import check_reward, make_reward
+from lingualign.pipeline.stages import Decoding, sample_responses, score_responses
+from lingualign.pipeline.training import reference_logprobs, train_policy
+from lingualign.pipeline.validate import CheckedRun, validate
+
+
+def align(
+    config: RunConfig, reporter: Reporter | None = None, recompute_corrupt: bool = False
+) -> dict[str, Any]:
+    """Aligns a policy in the target languages; resumes a run that was stopped, repeats nothing done.
+
+    Args:
+        config: Of the run; `lingualign.settings.load_config` makes one.
+        reporter: Who is told of progress. Default: nobody.
+        recompute_corrupt: Make damaged files of the run folder again instead of an error.
+
+    Returns:
+        The content of `measures.json`.
+
+    Raises:
+        InputError: Something is wrong with the settings, the models, the prompts or the run folder.
+
+    Example:
+        >>> from lingualign.settings import load_config
+        >>> measures = align(load_config("icr", ["output=runs/first"]))
+        >>> measures["iterations"][-1]["greedy"]["target_win_rate"]["mean"]
+    """
+    checked = validate(config, recompute_corrupt)
+    with open_bench(checked, reporter or Silent()) as bench:
+        measure_policy(bench, checked.plan, checked.prompts.heldout, 0)
+        for iteration in checked.plan.iterations:
+            run_iteration(bench, checked, iteration)
+            measure_policy(bench, checked.plan, checked.prompts.heldout, iteration.number)
+        measures = collect_measures(bench, checked)
+        write_json(bench.folder.folder / "measures.json", measures)
+    return measures
+
+
+def run_iteration(bench: Bench, checked: CheckedRun, iteration: Iteration) -> None:
+    """One round: from a policy to the policy trained on its own labelled responses."""
+    plan, prompts = checked.plan, iteration.prompts
+    sampling = bench.config.sampling
+
+    responses = sample_responses(
+        bench,
+        plan.stage(iteration.name("responses")),
+        iteration.policy.path,
+        prompts,
+        Decoding(sampling.n, sampling.temperature, sampling.top_p, sampling.max_new_tokens),
+        draw=iteration.name("responses"),
+    )
+    scores = score_responses(
+        bench,
+        plan.stage(iteration.name("scores")),
+        lambda: make_reward(bench, iteration.policy.path, iteration.reward_reference.path),
+        prompts,
+        responses,
+    )
+    check_reward(bench, plan, iteration, responses, scores)
+    pairs = choose_pairs(bench, plan.stage(iteration.name("pairs")), prompts, responses, scores)
+    reference = reference_logprobs(
+        bench, plan.stage(iteration.name("reference")), iteration.training_reference.path, pairs
+    )
+    train_policy(bench, plan.stage(iteration.name("model")), iteration.policy.path, pairs, reference)
+
+
+def collect_measures(bench: Bench, checked: CheckedRun) -> dict[str, Any]:
+    """The content of `measures.json`, from what the stages wrote."""
+    config, folder, heldout = checked.config, bench.folder.folder, checked.prompts.heldout
+    measures = describe_measures(config, heldout)
+    measures["start"] = measure_all(config, folder, heldout, 0)
+    measures["iterations"] = [
+        {
+            "iteration": iteration.number,
+            "reward_health": read_json(folder / iteration.name("health.json")),
+            "pairs": read_json(folder / iteration.name("pairs.json")),
+            **measure_all(config, folder, heldout, iteration.number),
+        }
+        for iteration in checked.plan.iterations
+    ]
+    return measures

@@ -1,0 +1,232 @@
+"""One stage alone, on files: what `lingualign sample`, `score`, `pair`, `train` and `measure` do.
+
+The output folder is a small run folder of its own, with its configuration, manifest and lock: the same
+command resumes in it, and another configuration is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lingualign.config import RunConfig
+from lingualign.errors import InputError
+from lingualign.measures.judges import check_reward_model, judge_kind
+from lingualign.models import check_compatible, load_tokenizer, resolve_spec
+from lingualign.pipeline.bench import Bench
+from lingualign.pipeline.files import write_json
+from lingualign.pipeline.fingerprints import ModelDigests, digest, prompts_digest
+from lingualign.pipeline.folder import Stage, open_run_folder, part_files
+from lingualign.pipeline.inputs import LAB_PROMPTS, all_prompts, load_heldout, prompts_from_lab
+from lingualign.pipeline.manifest import Manifest
+from lingualign.pipeline.measuring import answer_and_judge, describe_measures, measure_all
+from lingualign.pipeline.pairing import choose_pairs
+from lingualign.pipeline.plan import DECODINGS, ModelRef, measure_name
+from lingualign.pipeline.progress import Reporter
+from lingualign.pipeline.rewarding import make_reward
+from lingualign.pipeline.stages import (
+    Decoding,
+    by_prompt,
+    read_responses,
+    sample_responses,
+    score_responses,
+)
+from lingualign.pipeline.training import read_pairs, reference_logprobs, train_policy
+from lingualign.pipeline.validate import check_run_folder, positions
+from lingualign.prompts import ChatFormat, ParallelPrompts
+from lingualign.settings import dump_config
+
+
+def sample(config: RunConfig, output: Path, reporter: Reporter) -> Path:
+    """Samples responses of the policy to the run's prompts, those of one iteration.
+
+    Returns:
+        Folder of RESPONSES parts.
+    """
+    config = _placed(config, output)
+    policy, chat = resolve_spec(config.policy), _chat(config)
+    prompts = all_prompts(config, chat, positions(policy))
+    prompts = prompts.slice(0, config.data.limit or (LAB_PROMPTS if prompts_from_lab(config) else None))
+    with _bench(config, chat, reporter) as (bench, digests):
+        stage = _stage(
+            "responses", policy=digests(policy), prompts=prompts_digest(prompts), seed=str(config.seed)
+        )
+        settings = config.sampling
+        decoding = Decoding(settings.n, settings.temperature, settings.top_p, settings.max_new_tokens)
+        return sample_responses(bench, stage, policy, prompts, decoding, draw="iteration-1/responses")
+
+
+def score(config: RunConfig, responses: Path, output: Path, reporter: Reporter) -> Path:
+    """Scores responses to prompts of the run.
+
+    Returns:
+        Folder of SCORES parts.
+    """
+    config = _placed(config, output)
+    policy, reference = resolve_spec(config.policy), resolve_spec(config.reference)
+    check_compatible(config.policy, config.reference, trust_remote_code=config.trust_remote_code)
+    chat = _chat(config)
+    prompts = _answered(config, chat, responses)
+    with _bench(config, chat, reporter) as (bench, digests):
+        stage = _stage(
+            "scores",
+            responses=table_digest(responses),
+            prompts=prompts_digest(prompts),
+            policy=digests(policy),
+            reference=digests(reference),
+        )
+        return score_responses(
+            bench, stage, lambda: make_reward(bench, policy, reference), prompts, responses
+        )
+
+
+def pair(config: RunConfig, responses: Path, scores: Path, output: Path, reporter: Reporter) -> Path:
+    """Chooses pairs from scored responses to prompts of the run.
+
+    Returns:
+        The file of PAIRS.
+    """
+    config = _placed(config, output)
+    chat = _chat(config)
+    prompts = _answered(config, chat, responses)
+    with _bench(config, chat, reporter) as (bench, _):
+        stage = _stage(
+            "pairs",
+            responses=table_digest(responses),
+            scores=table_digest(scores),
+            prompts=prompts_digest(prompts),
+        )
+        return choose_pairs(bench, stage, prompts, responses, scores)
+
+
+def train(config: RunConfig, pairs: Path, output: Path, reporter: Reporter) -> Path:
+    """Trains the policy on pairs.
+
+    Returns:
+        The model folder.
+    """
+    config = _placed(config, output)
+    policy, chat = resolve_spec(config.policy), _chat(config)
+    frozen = policy
+    if config.training.reference == "initial":
+        check_compatible(config.policy, config.reference, trust_remote_code=config.trust_remote_code)
+        frozen = resolve_spec(config.reference)
+    read_pairs(pairs)
+    with _bench(config, chat, reporter) as (bench, digests):
+        stage = _stage("reference", pairs=table_digest(pairs), reference=digests(frozen))
+        reference = reference_logprobs(bench, stage, frozen, pairs)
+        stage = _stage("model", pairs=table_digest(pairs), policy=digests(policy), seed=str(config.seed))
+        return train_policy(bench, stage, policy, pairs, reference)
+
+
+def measure(config: RunConfig, model: Path, output: Path, reporter: Reporter) -> dict[str, Any]:
+    """Measures a model against the policy on held-out prompts.
+
+    Returns:
+        The content of `measures.json`, the model as iteration 1.
+    """
+    config = _placed(config, output)
+    start, measured, initial = (
+        resolve_spec(config.policy),
+        resolve_spec(model),
+        resolve_spec(config.reference),
+    )
+    check_compatible(config.policy, str(model), trust_remote_code=config.trust_remote_code)
+    chat, kind = _chat(config), judge_kind(config)
+    judge_model = Path(str(config.measures.reward_model)).expanduser()
+    if kind == "reward-model":
+        check_reward_model(judge_model)
+    heldout = load_heldout(config, chat, positions(start, measured))
+    with _bench(config, chat, reporter) as (bench, digests):
+        refs = [ModelRef(folder, digests(folder)) for folder in (start, measured, initial)]
+        judge = (
+            digests(judge_model)
+            if kind == "reward-model"
+            else digest([refs[0].fingerprint, refs[2].fingerprint])
+        )
+        for number, ref in enumerate(refs[:2]):
+            for decoding in DECODINGS:
+                common = {
+                    "policy": ref.fingerprint,
+                    "prompts": prompts_digest(heldout),
+                    "seed": str(config.seed),
+                }
+                answering = _stage(measure_name(number, decoding), **common)
+                judging = _stage(measure_name(number, f"{decoding}-judged"), judge=judge, **common)
+                answer_and_judge(
+                    bench, answering, judging, ref.path, heldout, decoding, start=refs[0], reference=refs[2]
+                )
+        measures = describe_measures(config, heldout)
+        measures["start"] = measure_all(config, output, heldout, 0)
+        measures["iterations"] = [{"iteration": 1, **measure_all(config, output, heldout, 1)}]
+        write_json(output / "measures.json", measures)
+    return measures
+
+
+def table_digest(path: Path) -> str:
+    """Hashes a Parquet file, or the part files of a folder, by content.
+
+    Raises:
+        InputError: There is no such file.
+    """
+    files = part_files(path) if path.is_dir() else [path]
+    if not files or not all(file.is_file() for file in files):
+        raise InputError(f"{path}: no such file, or a folder without part-*.parquet files.")
+    return digest([hashlib.sha256(file.read_bytes()).hexdigest() for file in files])
+
+
+def _placed(config: RunConfig, output: Path) -> RunConfig:
+    """The configuration with its output folder, which must be free or of the same configuration."""
+    config = config.model_copy(update={"output": output})
+    check_run_folder(output, config)
+    return config
+
+
+def _chat(config: RunConfig) -> ChatFormat:
+    tokenizer = load_tokenizer(config.policy, trust_remote_code=config.trust_remote_code)
+    return ChatFormat(tokenizer, config.base_model_prompts)
+
+
+def _answered(config: RunConfig, chat: ChatFormat, responses: Path) -> ParallelPrompts:
+    """The run's prompts that responses answer, every one of them in every language of the run."""
+    rows = by_prompt(read_responses(responses))
+    ids = list(dict.fromkeys(prompt_id for language, prompt_id in rows if language in config.languages))
+    prompts = all_prompts(config, chat, None)
+    unknown = [prompt_id for prompt_id in ids if prompt_id not in set(prompts.ids)]
+    if unknown:
+        raise InputError(
+            f"{responses}: {len(unknown)} prompts are not in {config.prompts}, {unknown[0]!r} for one.",
+            "Give the prompts that were answered: prompts=PATH.",
+        )
+    lacking = [
+        (language, prompt_id)
+        for language in config.languages
+        for prompt_id in ids
+        if (language, prompt_id) not in rows
+    ]
+    if lacking or not ids:
+        example = f", {lacking[0][1]!r} in {lacking[0][0]} for one" if lacking else ""
+        raise InputError(
+            f"{responses}: {len(lacking)} prompts of the run's languages have no response{example}.",
+            "Set languages= to those that were sampled.",
+        )
+    return prompts.select(ids)
+
+
+def _stage(name: str, **parts: str) -> Stage:
+    """A stage of a folder that holds one configuration: settings are compared with config.yaml."""
+    return Stage(name, dict(parts))
+
+
+@contextmanager
+def _bench(config: RunConfig, chat: ChatFormat, reporter: Reporter) -> Iterator[tuple[Bench, ModelDigests]]:
+    """Opens the output folder, and closes it with the hashes of the models that were used."""
+    folder = config.run_folder
+    digests = ModelDigests(Manifest.read(folder / "manifest.json").inputs)
+    with open_run_folder(folder, dump_config(config), config.seed, digests.cache, reporter) as opened:
+        yield Bench(config, opened, chat), digests
+        opened.manifest.inputs = digests.cache
+        opened.save_manifest()

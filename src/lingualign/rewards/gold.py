@@ -1,0 +1,40 @@
+"""The lab's exact judge as a reward: the ceiling of what any method can reach on the same samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lingualign.errors import InputError
+from lingualign.records import Response, Score
+from lingualign.rewards.base import Candidates, score_of
+
+
+class GoldReward:
+    """The gold reward in [0, 1] of a response to a prompt of the lab, with the judge's traits as components.
+
+    For comparison only. A method that read the judge would be told what it has to find out.
+    """
+
+    name = "lab-judge"
+
+    def score(self, batch: Sequence[Candidates]) -> list[list[Score]]:
+        """Scores all responses of some prompts; see `lingualign.rewards.Reward`.
+
+        Raises:
+            InputError: A prompt is not one of the lab's.
+        """
+        return [[_judge(response) for response in candidates.responses] for candidates in batch]
+
+
+def _judge(response: Response) -> Score:
+    from lingualign.lab.judge import judge
+
+    try:
+        judgement = judge(response["prompt_id"], response["language"], response["text"])
+    except ValueError as error:
+        raise InputError(
+            f"Prompt {response['prompt_id']!r} is not one of the lab's: its judge cannot score it.",
+            "Use another reward.kind, or prompts=lab.",
+        ) from error
+    traits = {name: value for name, value in judgement.traits.items() if value is not None}
+    return score_of(response, judgement.reward, **traits)

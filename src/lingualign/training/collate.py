@@ -1,0 +1,109 @@
+"""From pairs to what a training step computes with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lingualign.errors import InputError
+from lingualign.logprobs import ScoredSequence
+from lingualign.prompts import ChatFormat
+from lingualign.records import Pair
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPair:
+    """A pair in tokens.
+
+    Attributes:
+        id: Of the pair.
+        chosen: The prompt and the chosen response.
+        rejected: The prompt and the rejected response.
+    """
+
+    id: str
+    chosen: ScoredSequence
+    rejected: ScoredSequence
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A pair in tokens, and the log-probabilities of its responses under the reference.
+
+    Attributes:
+        pair: The tokens.
+        ref_chosen_logps: Of the chosen response, in nats.
+        ref_rejected_logps: Of the rejected response.
+    """
+
+    pair: EncodedPair
+    ref_chosen_logps: float
+    ref_rejected_logps: float
+
+
+def encode_pairs(
+    pairs: Sequence[Pair], chat: ChatFormat, max_length: int
+) -> tuple[list[EncodedPair], list[str]]:
+    """Encodes pairs, and leaves out those with a sequence longer than a limit.
+
+    They are not cut: half a response ends where its writer would not have, and a preference between halves is
+    not the one that was measured.
+
+    Args:
+        pairs: Preferences.
+        chat: Chat format of the model that is trained.
+        max_length: Most tokens of a sequence, prompt and response together.
+
+    Returns:
+        The pairs that fit, in order, and the ids of those that do not.
+    """
+    fitting, overlong = [], []
+    for pair in pairs:
+        prompt = chat.prompt_ids(pair["prompt"])
+        encoded = EncodedPair(
+            id=pair["id"],
+            chosen=ScoredSequence(
+                prompt, chat.response_ids(pair["chosen"][-1]["content"], pair["chosen_finished"])
+            ),
+            rejected=ScoredSequence(
+                prompt, chat.response_ids(pair["rejected"][-1]["content"], pair["rejected_finished"])
+            ),
+        )
+        if max(len(encoded.chosen), len(encoded.rejected)) <= max_length:
+            fitting.append(encoded)
+        else:
+            overlong.append(encoded.id)
+    return fitting, overlong
+
+
+def join_reference(pairs: Sequence[EncodedPair], table: Sequence[Mapping[str, Any]]) -> list[Example]:
+    """Joins pairs with their rows of REFERENCE_LOGPS, by id.
+
+    Raises:
+        InputError: A pair has no row.
+    """
+    rows = {row["id"]: row for row in table}
+    missing = [pair.id for pair in pairs if pair.id not in rows]
+    if missing:
+        raise InputError(
+            f"{len(missing)} pairs have no reference log-probabilities, {missing[0]} for one.",
+            "They belong to other pairs: remove the table, it will be computed again.",
+        )
+    return [
+        Example(pair, rows[pair.id]["ref_chosen_logps"], rows[pair.id]["ref_rejected_logps"])
+        for pair in pairs
+    ]
+
+
+def collate(examples: Sequence[Example]) -> dict[str, Any]:
+    """A batch: all chosen sequences, then all rejected ones, and what the loss needs beside them."""
+    pairs = [example.pair for example in examples]
+    return {
+        "sequences": [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs],
+        "ref_chosen_logps": torch.tensor([example.ref_chosen_logps for example in examples]),
+        "ref_rejected_logps": torch.tensor([example.ref_rejected_logps for example in examples]),
+        "chosen_lengths": torch.tensor([len(pair.chosen.response_ids) for pair in pairs]),
+    }

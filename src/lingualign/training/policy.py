@@ -1,0 +1,94 @@
+"""The model that is trained: prepared before, saved after."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import AutoConfig, Trainer
+
+from lingualign.config import LoraConfig
+from lingualign.models import base_folder, is_adapter, load_model
+from lingualign.prompts import ChatFormat
+
+
+def trainable_policy(
+    folder: Path, lora: LoraConfig | None, *, device: str, dtype: str, trust_remote_code: bool
+) -> Any:
+    """Loads a policy for training.
+
+    Args:
+        folder: Of a model or an adapter.
+        lora: Train an adapter: the one there is, or a new one with these settings. None: train all weights,
+            in
+            float32 (half-precision weights lose updates that are small beside them), an adapter merged first.
+        device: Where to.
+        dtype: Of the frozen weights under an adapter.
+        trust_remote_code: Run code that ships with the model.
+    """
+    options: dict[str, Any] = {"device": device, "trust_remote_code": trust_remote_code}
+    if lora is None:
+        model = load_model(folder, dtype="float32", **options)
+        model = model.merge_and_unload() if is_adapter(folder) else model
+        disable_dropout(model)
+        return model
+    from peft import LoraConfig as PeftLoraConfig
+    from peft import PeftModel, TaskType, get_peft_model
+
+    base = load_model(base_folder(folder), dtype=dtype, **options)
+    disable_dropout(base)
+    if is_adapter(folder):
+        return PeftModel.from_pretrained(base, folder, is_trainable=True)
+    settings = PeftLoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+        task_type=TaskType.CAUSAL_LM,
+    )
+    return get_peft_model(base, settings)
+
+
+def disable_dropout(model: nn.Module) -> None:
+    """Turns off the model's own dropout.
+
+    The reference was computed without. With it, the log-ratio that the loss compares would start as noise.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0  # type: ignore[assignment]
+
+
+def save_policy(
+    trainer: Trainer, policy: Path, chat: ChatFormat, folder: Path, *, trust_remote_code: bool
+) -> None:
+    """Saves the trained model or adapter with its tokenizer, so that the folder is complete or not there.
+
+    Every process calls it; one writes.
+
+    Args:
+        trainer: Its model is saved. It is not trained on afterwards: its weights may change their type.
+        policy: Folder of the model that training started from; a whole model is saved in the type it names.
+        chat: Its tokenizer is saved.
+        folder: Where to, replaced if it exists.
+        trust_remote_code: To read the policy's config.
+    """
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    if trainer.is_world_process_zero():
+        shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process
+    trainer.accelerator.wait_for_everyone()
+    if not hasattr(trainer.model, "peft_config"):
+        config = AutoConfig.from_pretrained(base_folder(policy), trust_remote_code=trust_remote_code)
+        if config.dtype not in (None, trainer.model.dtype):
+            trainer.model.to(config.dtype)
+    trainer.save_model(str(temporary))
+    if trainer.is_world_process_zero():
+        (temporary / "training_args.bin").unlink(missing_ok=True)  # a pickle
+        chat.tokenizer.save_pretrained(temporary)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    trainer.accelerator.wait_for_everyone()

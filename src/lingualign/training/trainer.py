@@ -1,0 +1,120 @@
+"""Preference training on `transformers.Trainer`: accelerate, FSDP, DeepSpeed, checkpoints as users know them.
+
+Public methods of the Trainer are overridden, and no private one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from lingualign.config import TrainingConfig
+from lingualign.logprobs import token_logprobs
+from lingualign.training.collate import Example, collate
+from lingualign.training.objectives import OBJECTIVES
+
+OnStep = Callable[
+    [int, int, Mapping[str, float]], None
+]  # (steps done, of how many, metrics of the last step)
+
+
+class PreferenceTrainer(Trainer):
+    """Minimises a preference objective over pairs.
+
+    The loss of an optimiser step is the mean over its pairs, however they are split over micro-batches and
+    processes. (The usual mean of the micro-batches' means is another number where the last one is smaller.)
+
+    Args:
+        config: The objective and its settings.
+        model: The policy.
+        examples: Pairs in tokens with their reference log-probabilities.
+        args: Arguments of the Trainer.
+        on_step: Called after each optimiser step.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        model: nn.Module,
+        examples: list[Example],
+        args: TrainingArguments,
+        on_step: OnStep | None = None,
+    ) -> None:
+        super().__init__(model=model, args=args, train_dataset=examples, data_collator=collate)
+        self.remove_callback(PrinterCallback)
+        if on_step is not None:
+            self.add_callback(_Report(on_step))
+        self.model_accepts_loss_kwargs = (
+            True  # says that compute_loss divides by the whole step's items itself
+        )
+        self._config = config
+        self._objective = OBJECTIVES[config.objective]
+        self._values: dict[str, list[Tensor]] = {}  # of the pairs since the last log
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Tensor]:
+        """The micro-batches of one optimiser step, and the number of pairs in them over all processes."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        count = torch.tensor(sum(len(batch["chosen_lengths"]) for batch in batches), device=device)
+        return batches, self.accelerator.reduce(count, reduction="sum")
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The part of the step's mean loss that the pairs of one micro-batch make up."""
+        logps = torch.stack([tokens.sum() for tokens in token_logprobs(model, inputs["sequences"])])
+        chosen, rejected = logps.chunk(2)
+        losses, values = self._objective(
+            chosen,
+            rejected,
+            inputs["ref_chosen_logps"],
+            inputs["ref_rejected_logps"],
+            inputs["chosen_lengths"],
+            beta=self._config.beta,
+            nll_weight=self._config.nll_weight,
+        )
+        for name, value in values.items():
+            self._values.setdefault(name, []).append(value)
+        pairs = len(losses) if num_items_in_batch is None else num_items_in_batch
+        # Gradients are averaged over processes afterwards, and `pairs` counts those of all.
+        loss = losses.sum() / pairs * self.accelerator.num_processes
+        return (loss, values) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Logs, and with the loss the means of the objective's values since the last time."""
+        if "loss" in logs:
+            logs |= {name: float(torch.cat(parts).mean()) for name, parts in self._values.items()}
+            self._values.clear()
+        super().log(logs, start_time)
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Of a micro-batch, forward and backward: 6 a parameter and token."""
+        return 6 * sum(p.numel() for p in self.model.parameters()) * sum(map(len, inputs["sequences"]))
+
+
+class _Report(TrainerCallback):
+    """Tells the pipeline about every step."""
+
+    def __init__(self, on_step: OnStep) -> None:
+        self._on_step = on_step
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if logs and "loss" in logs:
+            self._on_step(state.global_step, state.max_steps, logs)

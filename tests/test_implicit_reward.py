@@ -1,0 +1,248 @@
+"""The implicit reward: what is summed, under which instruction, and whose log-probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from conftest import LoadFamily
+from lingualign.errors import InputError
+from lingualign.logprobs import ScoredSequence, token_logprobs
+from lingualign.prompts import ChatFormat, Prompt
+from lingualign.records import SCORES, Response, Score, read_table, write_table
+from lingualign.rewards import Candidates, GoldReward, ImplicitReward, RandomReward, Reward
+from lingualign.rewards.implicit import Context
+
+SOURCE = Prompt("p1", "en", ({"role": "user", "content": "Name three rivers."},))
+TARGET = Prompt("p1", "de", ({"role": "user", "content": "Nenne drei Flüsse."},))
+
+
+def response(text: str, index: int = 0, finish_reason: str = "stop", language: str = "de") -> Response:
+    return Response(
+        prompt_id="p1",
+        language=language,
+        index=index,
+        text=text,
+        finish_reason="stop" if finish_reason == "stop" else "length",
+        num_tokens=len(text),
+    )
+
+
+class Letters:
+    """A chat format whose tokens are code points; 1 ends a response."""
+
+    end_id = 1
+
+    def prompt_ids(self, messages: Sequence[Any]) -> list[int]:
+        return [2, *map(ord, "|".join(message["content"] for message in messages)), 3]
+
+    def response_ids(self, text: str, finished: bool) -> list[int]:
+        return [*map(ord, text), *[self.end_id][:finished]]
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ScoredSequence]]:
+    """What was scored by which model; the log-probs are those of the worked example."""
+    calls: list[tuple[object, ScoredSequence]] = []
+    known = {"policy": [-100.0, -120.0], "reference": [-110.0, -125.0]}
+
+    def stub(model: Any, sequences: Sequence[ScoredSequence], batch_tokens: int) -> np.ndarray:
+        calls.extend((model.name, sequence) for sequence in sequences)
+        return np.array([known[model.name][index % 2] for index in range(len(sequences))])
+
+    monkeypatch.setattr("lingualign.rewards.implicit.sequence_logprobs", stub)
+    return calls
+
+
+class Named(nn.Module):
+    """A model by name only."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+
+def stubbed(context: Context = "source-directive", **more: Any) -> ImplicitReward:
+    return ImplicitReward(Named("policy"), Named("reference"), Letters(), context, **more)  # type: ignore[arg-type]
+
+
+def text_of(ids: Sequence[int]) -> str:
+    return "".join(chr(token) for token in ids if token > 3)
+
+
+def test_the_reward_is_the_log_ratio(seen: list[Any]) -> None:
+    """Policy [-100, -120], reference [-110, -125]: [10, 5]. No beta, no division by length."""
+    batch = [Candidates(TARGET, SOURCE, [response("ab", 4), response("cde", 7)])]
+    (scores,) = stubbed().score(batch)
+    assert [score["reward"] for score in scores] == [10, 5]
+    assert [(score["prompt_id"], score["language"], score["index"]) for score in scores] == [
+        ("p1", "de", 4),
+        ("p1", "de", 7),
+    ]
+    assert [{part["name"]: part["value"] for part in score["components"]} for score in scores] == [
+        {"policy_logprob": -100, "reference_logprob": -110, "num_tokens": 3},
+        {"policy_logprob": -120, "reference_logprob": -125, "num_tokens": 4},
+    ]
+
+
+def test_each_score_stays_with_its_response(seen: list[Any]) -> None:
+    other = Prompt("p2", "de", ({"role": "user", "content": "Und jetzt?"},))
+    batch = [
+        Candidates(TARGET, SOURCE, [response("a", 0), response("b", 1)]),
+        Candidates(other, other, []),
+        Candidates(TARGET, SOURCE, [response("c", 2), response("d", 3)]),
+    ]
+    scores = stubbed().score(batch)
+    assert [[score["index"] for score in group] for group in scores] == [[0, 1], [], [2, 3]]
+    assert [[score["reward"] for score in group] for group in scores] == [[10, 5], [], [10, 5]]
+
+
+@pytest.mark.parametrize(
+    ("context", "prompt", "scored"),
+    [
+        ("source-directive", "Use German!\n\nName three rivers.", "Rhein"),
+        ("source", "Name three rivers.", "Rhein"),
+        ("target", "Nenne drei Flüsse.", "Rhein"),
+        ("translated", "Name three rivers.", "Rhein de>en"),
+    ],
+)
+def test_every_context_scores_under_its_instruction(
+    seen: list[Any], context: Context, prompt: str, scored: str
+) -> None:
+    reward = stubbed(
+        context,
+        directive_template="Use {language}!",
+        translator=lambda text, source, target: f"{text} {source}>{target}",
+    )
+    reward.score([Candidates(TARGET, SOURCE, [response("Rhein")])])
+    assert [name for name, _ in seen] == ["policy", "reference"]
+    for _, sequence in seen:
+        assert text_of(sequence.prompt_ids) == prompt
+        assert text_of(sequence.response_ids) == scored
+
+
+@pytest.mark.parametrize("context", ["source-directive", "source", "target", "translated"])
+def test_in_the_source_language_all_contexts_are_one(seen: list[Any], context: Context) -> None:
+    reward = stubbed(context, translator=lambda text, source, target: "not needed")
+    reward.score([Candidates(SOURCE, SOURCE, [response("Rhine", language="en")])])
+    assert [text_of(sequence.prompt_ids) for _, sequence in seen] == ["Name three rivers."] * 2
+    assert [text_of(sequence.response_ids) for _, sequence in seen] == ["Rhine"] * 2
+
+
+@pytest.mark.parametrize("context", ["source-directive", "translated"])
+def test_the_end_token_counts_when_generation_finished(seen: list[Any], context: Context) -> None:
+    reward = stubbed(context, translator=lambda text, source, target: text.upper())
+    (scores,) = reward.score([Candidates(TARGET, SOURCE, [response("ab"), response("ab", 1, "length")])])
+    policy = [sequence.response_ids for name, sequence in seen if name == "policy"]
+    assert [ids[-1] == Letters.end_id for ids in policy] == [True, False]
+    assert [
+        part["value"] for score in scores for part in score["components"] if part["name"] == "num_tokens"
+    ] == [
+        3,
+        2,
+    ]
+
+
+def test_translation_needs_a_translator() -> None:
+    with pytest.raises(ValueError, match="translator"):
+        stubbed("translated")
+
+
+def test_models_are_loaded_once_and_only_when_needed(seen: list[Any]) -> None:
+    loads: list[str] = []
+
+    def loader(name: str) -> Callable[[], nn.Module]:
+        def load() -> nn.Module:
+            loads.append(name)
+            return Named(name)
+
+        return load
+
+    reward = ImplicitReward(loader("policy"), loader("reference"), Letters())  # type: ignore[arg-type]
+    assert loads == []
+    for _ in range(2):
+        reward.score([Candidates(TARGET, SOURCE, [response("a")])])
+    assert loads == ["policy", "reference"]
+
+
+def summed(model: PreTrainedModel, prompt_ids: list[int], response_ids: list[int]) -> float:
+    with torch.no_grad():
+        (logps,) = token_logprobs(model, [ScoredSequence(prompt_ids, response_ids)])
+    return float(logps.double().sum())
+
+
+def test_scored_tokens_are_the_response_and_its_end_token(
+    family: str, load_family: LoadFamily, family_tokenizer: PreTrainedTokenizerBase, tmp_path: Any
+) -> None:
+    """On every family, with the real chat format: tokens decoded, and the numbers summed by hand."""
+    chat = ChatFormat(family_tokenizer)
+    policy, initial, previous = (load_family(family, seed) for seed in (0, 1, 2))
+    text = "Rhein, Donau, Elbe: danke für die Frage!"
+    candidates = Candidates(TARGET, SOURCE, [response(text), response(text, 1, "length"), response("", 2)])
+    ids = chat.response_ids(text, finished=True)
+    assert family_tokenizer.decode(ids) == text + family_tokenizer.decode([chat.end_id])
+    prompt_ids = chat.prompt_ids(TARGET.messages)
+    scores: dict[str, list[Score]] = {}
+    for name, reference in {"initial": initial, "previous": previous}.items():
+        (scores[name],) = ImplicitReward(policy, reference, chat, "target", 512).score([candidates])
+        for score, response_ids in zip(scores[name], [ids, ids[:-1], [chat.end_id]], strict=True):
+            expected = summed(policy, prompt_ids, response_ids) - summed(reference, prompt_ids, response_ids)
+            assert score["reward"] == pytest.approx(expected, abs=1e-3)
+    assert scores["initial"][0]["reward"] != pytest.approx(scores["previous"][0]["reward"], abs=0.1)
+    write_table(tmp_path / "scores.parquet", scores["initial"], SCORES)
+    assert read_table(tmp_path / "scores.parquet", SCORES) == scores["initial"]
+
+
+def test_a_model_against_itself_gives_nothing(load_family: LoadFamily) -> None:
+    from families import make_tokenizer
+
+    policy = load_family("llama")
+    reward = ImplicitReward(policy, policy, ChatFormat(make_tokenizer("llama")))
+    (scores,) = reward.score([Candidates(TARGET, SOURCE, [response("Rhein"), response("Elbe", 1)])])
+    assert [score["reward"] for score in scores] == [0, 0]
+
+
+def test_random_rewards_depend_on_seed_and_row_only() -> None:
+    batch = [Candidates(TARGET, SOURCE, [response(f"text {index}", index) for index in range(200)])]
+    (scores,) = RandomReward(7).score(batch)
+    rewards = [score["reward"] for score in scores]
+    assert 0 <= min(rewards) < 0.1
+    assert 0.9 < max(rewards) < 1
+    assert np.mean(rewards) == pytest.approx(0.5, abs=0.1)
+    reordered = [Candidates(TARGET, SOURCE, [response("other text", index) for index in (150, 3)])]
+    assert [s["reward"] for s in RandomReward(7).score(reordered)[0]] == [rewards[150], rewards[3]]
+    assert RandomReward(8).score(batch)[0][0]["reward"] != rewards[0]
+
+
+def test_the_gold_reward_is_the_judges() -> None:
+    from lingualign.lab.judge import judge
+    from lingualign.lab.preferences import english_preferences
+
+    reward: Reward = GoldReward()
+    pairs = english_preferences(5)
+    for pair in pairs:
+        prompt_id = pair["id"].removesuffix("/en")
+        prompt = Prompt(prompt_id, "en", tuple(pair["prompt"]))
+        texts = [pair["chosen"][0]["content"], pair["rejected"][0]["content"]]
+        answers = [
+            Response(
+                prompt_id=prompt_id, language="en", index=i, text=text, finish_reason="stop", num_tokens=1
+            )
+            for i, text in enumerate(texts)
+        ]
+        chosen, rejected = reward.score([Candidates(prompt, prompt, answers)])[0]
+        assert (chosen["reward"], rejected["reward"]) == (pair["chosen_score"], pair["rejected_score"])
+        traits = {part["name"]: part["value"] for part in chosen["components"]}
+        found = judge(prompt_id, "en", texts[0]).traits
+        assert traits == {name: value for name, value in found.items() if value is not None}
+
+
+def test_the_gold_reward_refuses_prompts_of_others() -> None:
+    with pytest.raises(InputError, match="not one of the lab's"):
+        GoldReward().score([Candidates(TARGET, SOURCE, [response("Rhein")])])
