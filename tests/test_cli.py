@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -122,14 +121,17 @@ def test_unknown_language_suggests() -> None:
         ("measures.max_new_tokens=1000000", "leave none for the prompt"),
         ("data.max_prompt_tokens=1", "has more than 1 tokens"),
         ("reward.labelled_pairs=nowhere.jsonl", "nowhere.jsonl"),
-        ("measures.judge=reward-model", "measures.reward_model"),
+        (
+            "measures.judge=reward-model measures.reward_model=x",
+            "measures.reward_model: x has no config.json",
+        ),
     ],
 )
 def test_wrong_input_ends_with_one_message_and_touches_nothing(
     small: list[str], tmp_path: Path, change: str, message: str
 ) -> None:
     for command in ("validate", "align"):
-        error = _error(command, "icr", *small, change, f"output={tmp_path / 'run'}")
+        error = _error(command, "icr", *small, *change.split(), f"output={tmp_path / 'run'}")
         assert message in error
         assert "  -> " in error  # the remedy
     assert list(tmp_path.iterdir()) == []
@@ -263,15 +265,16 @@ def test_a_corrupt_part_is_named_and_made_again_on_request(
 ) -> None:
     folder, _ = finished
     part = part_files(folder / "iteration-1" / "responses")[1]
-    whole = part.read_bytes()
-    part.write_bytes(whole[: len(whole) // 2])
+    damaged = {path: path.read_bytes() for path in (part, folder / "iteration-1" / "pairs.json")}
+    for path, whole in damaged.items():
+        path.write_bytes(whole[: len(whole) // 2])
     config = folder / "config.yaml"
     error = _error("align", config)
-    assert f"{part}: damaged" in error
+    assert all(f"{path}: damaged" in error for path in damaged)
     assert "--recompute-corrupt" in error
     result = call("align", config, "--recompute-corrupt")
     assert result.exit_code == 0, result.output
-    assert part.read_bytes() == whole
+    assert damaged == {path: path.read_bytes() for path in damaged}
 
 
 def test_one_stage_at_a_time_gives_the_pairs_of_the_whole(
@@ -327,31 +330,33 @@ def test_scoring_responses_to_other_prompts_is_refused(
     assert not (tmp_path / "w").exists()
 
 
-def test_ctrl_c_says_how_to_resume_and_the_resumed_run_is_the_undisturbed_one(
-    finished: tuple[Path, Result], small: list[str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("how", "once_there"),
+    [
+        (signal.SIGINT, "iteration-1/responses/part-*.parquet"),
+        (signal.SIGKILL, "iteration-1/checkpoints/checkpoint-*/trainer_state.json"),
+    ],
+)
+def test_a_run_that_was_stopped_ends_as_the_undisturbed_one(
+    finished: tuple[Path, Result], small: list[str], tmp_path: Path, how: signal.Signals, once_there: str
 ) -> None:
     folder, output = finished[0], tmp_path / "run"
-    command = [
-        sys.executable,
-        "-c",
-        "from lingualign.cli import main; main()",
-        "align",
-        "icr",
-        *small,
-        f"output={output}",
-    ]
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
-    ) as process:
-        deadline = time.monotonic() + 120
-        while not part_files(output / "iteration-1" / "responses"):
+    arguments = ["align", "icr", *small, "training.save_steps=1", f"output={output}"]
+    command = [sys.executable, "-c", "from lingualign.cli import main; main()", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        deadline = time.monotonic() + 300
+        while not any(output.glob(once_there)):
             assert process.poll() is None
             assert time.monotonic() < deadline
-            time.sleep(0.005)
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert stderr.endswith("interrupted; run the same command to resume\n")
-    assert call("align", "icr", *small, f"output={output}").exit_code == 0
+            time.sleep(0.002)
+        process.send_signal(how)
+        _, stderr = process.communicate(timeout=300)
+    if how is signal.SIGINT:
+        assert process.returncode == 130
+        assert stderr.endswith("interrupted; run the same command to resume\n")
+    assert not (output / "measures.json").exists()
+    assert call(*arguments).exit_code == 0
     for name in ("iteration-1/pairs.parquet", "measures.json"):
         assert (output / name).read_bytes() == (folder / name).read_bytes()
+    one, other = (load_file(path / "iteration-1/model/model.safetensors") for path in (folder, output))
+    assert all((one[name] == other[name]).all() for name in one)

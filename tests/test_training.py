@@ -24,7 +24,7 @@ from lingualign.records import REFERENCE_LOGPS, Pair, read_table, write_table
 from lingualign.training import TrainingResult, reference_logps, train
 from lingualign.training.collate import encode_pairs
 from lingualign.training.policy import disable_dropout
-from lingualign.training.train import last_checkpoint
+from lingualign.training.preference import last_checkpoint
 
 Weights = dict[str, torch.Tensor]
 Train = Callable[..., TrainingResult]
@@ -179,6 +179,24 @@ def test_resume_after_a_kill_gives_the_same_weights(
     assert resumed.resumed_at == (killed_at - 1) // 2 * 2
     assert resumed.steps == whole.steps == 6
     assert again == {step: loss for step, loss in curve.items() if step > resumed.resumed_at}
+    assert largest_difference(weights(resumed.model), weights(whole.model)) == 0
+
+
+def test_resume_after_the_last_step(fit: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between the last checkpoint and the model: nothing is trained again, nothing is lost."""
+    pairs = make_pairs(12)
+    whole = fit("whole", pairs)
+
+    def kill(*args: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lingualign.training.preference.save_policy", kill)
+        with pytest.raises(KeyboardInterrupt):
+            fit("killed", pairs)
+    seen: list[int] = []
+    resumed = fit("killed", pairs, on_step=lambda done, total, values: seen.append(done))
+    assert seen == [] and resumed.steps == resumed.resumed_at == 2
     assert largest_difference(weights(resumed.model), weights(whole.model)) == 0
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from lingualign.cli.reporters import TABLE_WIDTH
 from lingualign.languages import LanguageIdentifier
 from lingualign.measures.measure import JudgedAnswers, measure_answers
+from lingualign.measures.table import measure_tables
 from lingualign.measures.win_rate import bootstrap, outcome
 from lingualign.records import Component, Response, Score
 
@@ -120,3 +125,30 @@ def test_traits_are_means_over_responses_that_have_them_and_the_judge_knows_the_
     german = measure_answers(answers, None, "en", LanguageIdentifier(["en", "de"]), 100, 0).languages["de"]
     assert german.traits["right"] == 0.5
     assert german.right_language == pytest.approx(2 / 3)
+
+
+def test_the_table_of_the_lab_shows_every_number_whole() -> None:
+    components: list[Component] = [{"name": "right", "value": 1.0}, {"name": "language", "value": 1.0}]
+    start, after = (
+        _answers([GERMAN] * 3, [0.1] * 3, [components] * 3),
+        _answers(["x" * 4321] * 3, [1.0] * 3, [components] * 3),
+    )
+    identifier = LanguageIdentifier(["en", "de"])
+    before = measure_answers(start, None, "en", identifier, 100, 0).as_dict()
+    now = measure_answers(after, start, "en", identifier, 100, 0).as_dict()
+    measures = {
+        "judge": {"kind": "lab", "label": "the lab's exact judge"},
+        "source_language": "en",
+        "languages": ["de"],
+        "held_out_prompts": 3,
+        "temperature": 0.6,
+        "start": {"sampled": before, "greedy": before},
+        "iterations": [{"iteration": 1, "sampled": now, "greedy": now}],
+    }
+    console = Console(width=TABLE_WIDTH, record=True, file=io.StringIO())
+    for table in measure_tables(measures):
+        console.print(table)
+    shown = console.export_text()
+    assert "…" not in shown
+    for number in ("100.0 [100.0, 100.0]", "0.100 -> 1.000", "100.0 -> 100.0", f"{len(GERMAN)} -> 4321"):
+        assert number in shown

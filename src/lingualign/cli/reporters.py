@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lingualign.pipeline.progress import Reporter
 
 LOG_EVERY = 600.0  # seconds between the lines of one long stage where there is no progress bar
-LOG_WIDTH = 160  # columns of a table where there is no terminal to ask
+TABLE_WIDTH = 140  # columns that a table of measures needs; a narrower terminal wraps its lines
 
 
 def make_reporter(json_lines: bool) -> Reporter:
@@ -38,8 +38,10 @@ def make_reporter(json_lines: bool) -> Reporter:
 
 
 def stdout_console() -> Console:
-    """A console for results: as wide as the terminal; in a file wide enough for tables, no colour."""
-    return Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH, no_color=True, highlight=False)
+    """A console for results, wide enough for tables wherever it goes, and without colour in a file."""
+    console = Console(no_color=not sys.stdout.isatty(), highlight=False)
+    console.width = max(console.width, TABLE_WIDTH)
+    return console
 
 
 def duration(seconds: float) -> str:

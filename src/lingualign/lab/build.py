@@ -161,8 +161,9 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     stored.load_state_dict(model.state_dict())
     stored.half()
     stored.generation_config = model.generation_config
-    stored.config.dtype = torch.float32
     stored.save_pretrained(folder)
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace('"dtype": "float16"', '"dtype": "float32"'))
     tokenizer.save_pretrained(folder)
 
 
@@ -186,9 +187,10 @@ def build_biased(
 
 
 ENGLISH_ALIGNMENT = TrainingConfig(
-    beta=0.1, nll_weight=0.0, learning_rate=2e-5, batch_pairs=32, micro_batch_pairs=32, save_steps=1000
+    beta=1.0, nll_weight=0.0, learning_rate=3e-5, batch_pairs=32, micro_batch_pairs=32, save_steps=1000
 )
-"""DPO of the aligned model. How strong it is decides whether its implicit reward can be trusted."""
+"""DPO of the aligned model. How strong it is decides whether its implicit reward can be trusted: with a small
+beta it moves far before its log-ratios rank well, with a large one it ranks well while it has hardly moved."""
 
 FIRST_PREFERENCE_PROMPT = 3000  # beyond the prompts that the quickstart and the experiments align with
 
@@ -213,7 +215,7 @@ def preference_pairs(sft: Path, n: int, seed: int, progress: Progress | None = N
 
 def build_aligned(sft: Path, folder: Path, seed: int = 0, progress: Progress | None = None) -> None:
     """Makes the English-aligned model: DPO of the SFT model on English preferences of the judge alone."""
-    pairs = preference_pairs(sft, 3000, seed, progress)
+    pairs = preference_pairs(sft, 4500, seed, progress)
     chat = ChatFormat(load_tokenizer(sft))
     reference = reference_logps(load_model(sft), pairs, chat, max_length=1024)
     work = folder.with_name(f".{folder.name}.training")

@@ -26,11 +26,13 @@ def _table(measures: Mapping[str, Any], iteration: Mapping[str, Any]) -> Table:
         caption=f"Judge: {measures['judge']['label']}. Wins count ties half, with 95 % bootstrap intervals. "
         f"a -> b: from the start to this iteration, at T={temperature:g} unless greedy is written.",
         box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
         title_style="bold",
         title_justify="left",
         caption_justify="left",
     )
-    table.add_column("language", no_wrap=True)
+    table.add_column("language", no_wrap=True, vertical="bottom")
     for heading in _headings(in_lab, temperature):
         table.add_column(heading, justify="right", no_wrap=True)
     for language in measures["languages"]:
@@ -60,8 +62,14 @@ def _table(measures: Mapping[str, Any], iteration: Mapping[str, Any]) -> Table:
 
 
 def _headings(in_lab: bool, temperature: float) -> list[str]:
-    lab = ["gold reward", "facts right %", "facts greedy %"] if in_lab else []
-    return [f"wins % at T={temperature:g}", "wins % greedy", *lab, "right language %", "characters"]
+    lab = ["gold\nreward", "facts\nright %", "facts right %\ngreedy"] if in_lab else []
+    return [
+        f"wins %\nT={temperature:g}",
+        "wins %\ngreedy",
+        *lab,
+        "right\nlanguage %",
+        "length\nchars",
+    ]
 
 
 def _interval(interval: Mapping[str, float] | None) -> str:

@@ -201,6 +201,7 @@ class RunFolder:
         total: int = 1,
         unit: str = "steps",
         scratch: str | None = None,
+        companion: str | None = None,
     ) -> Path:
         """A stage that makes one file or folder, `filename` in the run folder.
 
@@ -210,20 +211,21 @@ class RunFolder:
             make: Makes it, atomically, at the path it is given, and tells the task of its progress.
             total: Steps that `make` will tell of.
             unit: What the steps are.
-            scratch: What `make` leaves beside its output when it is stopped, to go on from; removed at the
-            end.
+            scratch: What a stopped `make` leaves in the run folder to go on from; removed at the end.
+            companion: A second file, which `make` writes before the first.
 
         Returns:
             The path of the file or folder.
         """
         output = self.folder / filename
-        if self.is_done(stage, [output]):
+        outputs = [output] + ([self.folder / companion] if companion else [])
+        if self.is_done(stage, outputs):
             self.reporter.skip(stage.name)
             return output
         leftover = [self.folder / scratch] if scratch else []
-        with self.working(stage, output, *leftover):
+        with self.working(stage, *outputs, *leftover):
             # What is there is whole: the last start was stopped between making it and noting that it is done.
-            if not output.exists():
+            if not all(path.exists() for path in outputs):
                 with self.reporter.stage(stage.name, total, unit) as task:
                     make(output, task)
             for path in leftover:

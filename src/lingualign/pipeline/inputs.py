@@ -93,13 +93,16 @@ def load_prompts(config: RunConfig, chat: ChatFormat, positions: int | None = No
     return RunPrompts(iterations, held, too_long, len(training.left_out), untranslated)
 
 
-def all_prompts(config: RunConfig, chat: ChatFormat, positions: int | None) -> ParallelPrompts:
-    """All of a run's prompts that are short enough, none held out: for one stage alone."""
+def all_prompts(config: RunConfig) -> ParallelPrompts:
+    """All of a run's prompts, none held out and none left out for its length: for one stage alone."""
     if prompts_from_lab(config):
-        prompts = _lab(config, "train", config.data.limit or LAB_PROMPTS)
-    else:
-        prompts = read_prompts(config.prompts, config.languages, config.source_language, config.data)
-    return _short_enough(config, chat, prompts, _prompt_tokens(config, positions))
+        return _lab(config, "train", config.data.limit or LAB_PROMPTS)
+    return read_prompts(config.prompts, config.languages, config.source_language, config.data)
+
+
+def short_prompts(config: RunConfig, chat: ChatFormat, positions: int | None) -> ParallelPrompts:
+    """Those of `all_prompts` that the model has room for."""
+    return _short_enough(config, chat, all_prompts(config), _prompt_tokens(config, positions))
 
 
 def load_heldout(config: RunConfig, chat: ChatFormat, positions: int | None) -> ParallelPrompts:

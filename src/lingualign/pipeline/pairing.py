@@ -6,11 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lingualign.config import RunConfig
 from lingualign.errors import InputError
 from lingualign.languages import LanguageIdentifier
-from lingualign.pipeline.bench import Bench
 from lingualign.pipeline.files import write_json
-from lingualign.pipeline.folder import Stage
+from lingualign.pipeline.folder import RunFolder, Stage
 from lingualign.pipeline.progress import Task
 from lingualign.pipeline.stages import read_responses, read_scores
 from lingualign.records import PAIRS, write_table
@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from lingualign.prompts import ParallelPrompts
 
 
-def choose_pairs(bench: Bench, stage: Stage, prompts: ParallelPrompts, responses: Path, scores: Path) -> Path:
+def choose_pairs(
+    config: RunConfig,
+    folder: RunFolder,
+    stage: Stage,
+    prompts: ParallelPrompts,
+    responses: Path,
+    scores: Path,
+) -> Path:
     """Chooses at most one pair a prompt and language.
 
     Writes the report of each language beside the pairs, in `pairs.json`, and tells it.
@@ -34,9 +41,9 @@ def choose_pairs(bench: Bench, stage: Stage, prompts: ParallelPrompts, responses
     from lingualign.pairs import build_pairs
 
     def make(path: Path, task: Task) -> None:
-        identifier = LanguageIdentifier(bench.config.languages)
+        identifier = LanguageIdentifier(config.languages)
         result = build_pairs(
-            prompts, read_responses(responses), read_scores(scores), bench.config.pairs, identifier
+            prompts, read_responses(responses), read_scores(scores), config.pairs, identifier
         )
         lines = [f"  {language}: {describe(report)}" for language, report in result.report.items()]
         if not result.pairs:
@@ -53,9 +60,9 @@ def choose_pairs(bench: Bench, stage: Stage, prompts: ParallelPrompts, responses
         told.extend(lines)
 
     told: list[str] = []
-    path = bench.folder.file(stage, f"{stage.name}.parquet", make, unit="table")
+    path = folder.file(stage, f"{stage.name}.parquet", make, unit="table", companion=f"{stage.name}.json")
     if told:
-        bench.folder.reporter.note("\n".join([f"{stage.name}, what was chosen:", *told]))
+        folder.reporter.note("\n".join([f"{stage.name}, what was chosen:", *told]))
     return path
 
 

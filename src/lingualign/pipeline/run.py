@@ -70,7 +70,9 @@ def run_iteration(bench: Bench, checked: CheckedRun, iteration: Iteration) -> No
         responses,
     )
     check_reward(bench, plan, iteration, responses, scores)
-    pairs = choose_pairs(bench, plan.stage(iteration.name("pairs")), prompts, responses, scores)
+    pairs = choose_pairs(
+        bench.config, bench.folder, plan.stage(iteration.name("pairs")), prompts, responses, scores
+    )
     reference = reference_logprobs(
         bench, plan.stage(iteration.name("reference")), iteration.training_reference.path, pairs
     )

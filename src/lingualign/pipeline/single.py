@@ -19,8 +19,8 @@ from lingualign.models import check_compatible, load_tokenizer, resolve_spec
 from lingualign.pipeline.bench import Bench
 from lingualign.pipeline.files import write_json
 from lingualign.pipeline.fingerprints import ModelDigests, digest, prompts_digest
-from lingualign.pipeline.folder import Stage, open_run_folder, part_files
-from lingualign.pipeline.inputs import LAB_PROMPTS, all_prompts, load_heldout, prompts_from_lab
+from lingualign.pipeline.folder import RunFolder, Stage, open_run_folder, part_files
+from lingualign.pipeline.inputs import LAB_PROMPTS, all_prompts, load_heldout, prompts_from_lab, short_prompts
 from lingualign.pipeline.manifest import Manifest
 from lingualign.pipeline.measuring import answer_and_judge, describe_measures, measure_all
 from lingualign.pipeline.pairing import choose_pairs
@@ -48,7 +48,7 @@ def sample(config: RunConfig, output: Path, reporter: Reporter) -> Path:
     """
     config = _placed(config, output)
     policy, chat = resolve_spec(config.policy), _chat(config)
-    prompts = all_prompts(config, chat, positions(policy))
+    prompts = short_prompts(config, chat, positions(policy))
     prompts = prompts.slice(0, config.data.limit or (LAB_PROMPTS if prompts_from_lab(config) else None))
     with _bench(config, chat, reporter) as (bench, digests):
         stage = _stage(
@@ -69,7 +69,7 @@ def score(config: RunConfig, responses: Path, output: Path, reporter: Reporter) 
     policy, reference = resolve_spec(config.policy), resolve_spec(config.reference)
     check_compatible(config.policy, config.reference, trust_remote_code=config.trust_remote_code)
     chat = _chat(config)
-    prompts = _answered(config, chat, responses)
+    prompts = _answered(config, responses)
     with _bench(config, chat, reporter) as (bench, digests):
         stage = _stage(
             "scores",
@@ -90,16 +90,15 @@ def pair(config: RunConfig, responses: Path, scores: Path, output: Path, reporte
         The file of PAIRS.
     """
     config = _placed(config, output)
-    chat = _chat(config)
-    prompts = _answered(config, chat, responses)
-    with _bench(config, chat, reporter) as (bench, _):
+    prompts = _answered(config, responses)
+    with _opened(config, reporter) as (folder, _):
         stage = _stage(
             "pairs",
             responses=table_digest(responses),
             scores=table_digest(scores),
             prompts=prompts_digest(prompts),
         )
-        return choose_pairs(bench, stage, prompts, responses, scores)
+        return choose_pairs(config, folder, stage, prompts, responses, scores)
 
 
 def train(config: RunConfig, pairs: Path, output: Path, reporter: Reporter) -> Path:
@@ -190,11 +189,11 @@ def _chat(config: RunConfig) -> ChatFormat:
     return ChatFormat(tokenizer, config.base_model_prompts)
 
 
-def _answered(config: RunConfig, chat: ChatFormat, responses: Path) -> ParallelPrompts:
+def _answered(config: RunConfig, responses: Path) -> ParallelPrompts:
     """The run's prompts that responses answer, every one of them in every language of the run."""
     rows = by_prompt(read_responses(responses))
     ids = list(dict.fromkeys(prompt_id for language, prompt_id in rows if language in config.languages))
-    prompts = all_prompts(config, chat, None)
+    prompts = all_prompts(config)
     unknown = [prompt_id for prompt_id in ids if prompt_id not in set(prompts.ids)]
     if unknown:
         raise InputError(
@@ -222,11 +221,18 @@ def _stage(name: str, **parts: str) -> Stage:
 
 
 @contextmanager
-def _bench(config: RunConfig, chat: ChatFormat, reporter: Reporter) -> Iterator[tuple[Bench, ModelDigests]]:
+def _opened(config: RunConfig, reporter: Reporter) -> Iterator[tuple[RunFolder, ModelDigests]]:
     """Opens the output folder, and closes it with the hashes of the models that were used."""
     folder = config.run_folder
     digests = ModelDigests(Manifest.read(folder / "manifest.json").inputs)
     with open_run_folder(folder, dump_config(config), config.seed, digests.cache, reporter) as opened:
-        yield Bench(config, opened, chat), digests
+        yield opened, digests
         opened.manifest.inputs = digests.cache
         opened.save_manifest()
+
+
+@contextmanager
+def _bench(config: RunConfig, chat: ChatFormat, reporter: Reporter) -> Iterator[tuple[Bench, ModelDigests]]:
+    """The tools of a stage in the opened output folder."""
+    with _opened(config, reporter) as (folder, digests):
+        yield Bench(config, folder, chat), digests

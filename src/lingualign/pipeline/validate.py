@@ -14,6 +14,7 @@ from lingualign.errors import InputError
 from lingualign.languages import resolve
 from lingualign.measures.judges import LABELS, check_reward_model, judge_kind
 from lingualign.models import base_folder, check_compatible, load_tokenizer, resolve_spec
+from lingualign.pipeline.files import read_json
 from lingualign.pipeline.fingerprints import ModelDigests
 from lingualign.pipeline.folder import check_fingerprint, other_configuration, part_files
 from lingualign.pipeline.inputs import RunPrompts, load_prompts, read_labelled
@@ -180,6 +181,11 @@ def find_corrupt(folder: Path) -> list[Path]:
                 read_table(path, schema)
             except InputError:
                 corrupt.append(path)
+    for path in [*folder.glob("iteration-*/pairs.json"), *folder.glob("iteration-*/health.json")]:
+        try:
+            read_json(path)
+        except InputError:
+            corrupt.append(path)
     for model in sorted(folder.glob("iteration-*/model")):
         if not all(_whole_weights(path) for path in model.glob("*.safetensors")):
             corrupt.append(model)

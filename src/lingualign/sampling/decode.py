@@ -12,7 +12,7 @@ from lingualign.sampling.draws import choose_tokens
 
 # Rows that have ended are taken out of the cache when no more than this share of it is still going: taking
 # them out copies the cache, leaving them in computes tokens that nobody reads.
-KEEP_SHARE = 0.75
+KEEP_SHARE = 0.85
 
 
 @torch.inference_mode()

@@ -43,6 +43,10 @@ class Example:
     ref_chosen_logps: float
     ref_rejected_logps: float
 
+    def longest(self) -> int:
+        """Tokens of the longer one of its sequences."""
+        return max(len(self.pair.chosen), len(self.pair.rejected))
+
 
 def encode_pairs(
     pairs: Sequence[Pair], chat: ChatFormat, max_length: int

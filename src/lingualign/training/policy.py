@@ -22,16 +22,17 @@ def trainable_policy(
     Args:
         folder: Of a model or an adapter.
         lora: Train an adapter: the one there is, or a new one with these settings. None: train all weights,
-            in
-            float32 (half-precision weights lose updates that are small beside them), an adapter merged first.
+            an adapter merged first, in float32: half-precision weights lose updates that are small beside
+            them.
         device: Where to.
         dtype: Of the frozen weights under an adapter.
         trust_remote_code: Run code that ships with the model.
     """
     options: dict[str, Any] = {"device": device, "trust_remote_code": trust_remote_code}
     if lora is None:
-        model = load_model(folder, dtype="float32", **options)
-        model = model.merge_and_unload() if is_adapter(folder) else model
+        model: Any = load_model(folder, dtype="float32", **options)
+        if is_adapter(folder):
+            model = model.merge_and_unload().requires_grad_(True)  # what lay under an adapter was frozen
         disable_dropout(model)
         return model
     from peft import LoraConfig as PeftLoraConfig

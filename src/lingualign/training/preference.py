@@ -188,7 +188,6 @@ def _arguments(
         **recompute,
     )
     if processes == 1:
-        arguments._n_gpu = (
-            1  # more GPUs are for `accelerate launch`; DataParallel would split lists of sequences
-        )
+        # Several GPUs are for `accelerate launch`: DataParallel cannot split a list of sequences.
+        arguments._n_gpu = 1
     return arguments
