@@ -12,10 +12,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from families import FAMILIES, make_family
+
+torch.set_num_threads(1)  # models this small lose more to waiting for each other than they gain
 
 # No time limit on an example, which a busy machine would break; derandomised, so that a failure comes back.
 settings.register_profile("lingualign", deadline=None, derandomize=True, print_blob=True)

@@ -102,9 +102,7 @@ def test_another_language_is_seen_and_costs_most_of_the_reward():
     assert mixed.language is None and mixed.traits["language"] == 0
 
 
-@pytest.mark.parametrize(
-    "text", ["", "   ", "Lorem ipsum.", "8", "Anna now has 8 appl", "1. \n2. \n", "🙂"]
-)
+@pytest.mark.parametrize("text", ["", "   ", "Lorem ipsum.", "8", "Anna now has 8 appl", "1. \n2. \n", "🙂"])
 def test_what_is_not_of_the_world_is_worth_little(text):
     judged = judge("sum.anna.apple.3.5.none", "en", text)
     assert judged.reward <= 0.2

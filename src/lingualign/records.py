@@ -150,7 +150,9 @@ def read_table(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
         raise InputError(f"{path}: not a readable Parquet file ({error}).") from error
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
-        raise InputError(f"{path}: column {', '.join(missing)} is missing; it has {', '.join(table.column_names)}.")
+        raise InputError(
+            f"{path}: column {', '.join(missing)} is missing; it has {', '.join(table.column_names)}."
+        )
     try:
         return table.select(schema.names).cast(schema).to_pylist()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
