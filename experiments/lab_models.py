@@ -2,10 +2,10 @@
 
     python experiments/lab_models.py [--models FOLDER] [--prompts 200] > experiments/results/lab_models.md
 
-For each model, by language, on held-out prompts: mean gold reward, traits, share of the right language, and the
-win rate against the SFT model (ties half, bootstrap 95 % intervals). Then the implicit reward's accuracy: of the
-pairs of responses that the aligned model samples (temperature 0.9) and that differ in gold reward, the share that
-its log-ratio to the SFT model ranks right, under the English instruction with the directive.
+For each model, by language, on held-out prompts: mean gold reward, traits, share of the right language, and
+the win rate against the SFT model (ties half, bootstrap 95 % intervals). Then the implicit reward's accuracy: of
+the pairs of responses that the aligned model samples (temperature 0.9) and that differ in gold reward, the share
+that its log-ratio to the SFT model ranks right, under the English instruction with the directive.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ def quality_table(models: dict[str, Path | str], n: int, seed: int) -> str:
                 gold = sum(j.reward for j in found) / len(found)
                 length = sum(len(rows[0]["text"]) for rows in responses[language]) / len(found)
                 lines.append(
-                    f"| {decoding} | {name} | {language} | {gold:.3f} | {wins} | {' | '.join(shares)} | {length:.0f} |"
+                    f"| {decoding} | {name} | {language} | {gold:.3f} | {wins} | {' | '.join(shares)} "
+                    f"| {length:.0f} |"
                 )
     return "\n".join(lines)
 
@@ -143,7 +144,8 @@ def main() -> None:
     print(f"# The lab's models\n\n{options.prompts} held-out prompts a language, seed {options.seed}.\n")
     print(quality_table(models, options.prompts, options.seed))
     print(
-        f"\n## Accuracy of the implicit reward\n\n{options.reward_prompts} prompts a language, 8 responses each.\n"
+        f"\n## Accuracy of the implicit reward\n\n{options.reward_prompts} prompts a language, "
+        "8 responses each.\n"
     )
     print(reward_table(models["aligned"], models["sft"], options.reward_prompts, 8, options.seed))
 

@@ -76,19 +76,19 @@ class RewardConfig(Section):
 
     context: Literal["source-directive", "source", "target", "translated"] = "source-directive"
     """The instruction a response is scored under. source-directive: the source-language instruction behind a
-    sentence that asks for the target language (ICR). source: without that sentence. target: the instruction it
-    was sampled for. translated: the response is translated to the source language first."""
+    sentence that asks for the target language (ICR). source: without that sentence. target: the instruction
+    it was sampled for. translated: the response is translated to the source language first."""
 
     reference: Literal["initial", "previous"] = "initial"
-    """Denominator of the log-ratio: the run's reference model in every iteration, or in iteration t the policy
-    of iteration t-1 (the run's reference in the first)."""
+    """Denominator of the log-ratio: the run's reference model in every iteration, or in iteration t the
+    policy of iteration t-1 (the run's reference in the first)."""
 
     translator: Literal["none", "lab"] = "none"
     """Who translates for `context: translated`. lab: the lab's exact translator."""
 
     labelled_pairs: str | None = None
-    """File of preference pairs in the source language (`prompt`, `chosen`, `rejected`, as text or messages) to
-    check the implicit reward on. Unset: none, or the lab's own in the lab."""
+    """File of preference pairs in the source language (`prompt`, `chosen`, `rejected`, as text or messages)
+    to check the implicit reward on. Unset: none, or the lab's own in the lab."""
 
     batch_tokens: int = Field(16384, ge=1)
     """Most tokens in one forward pass."""
@@ -127,8 +127,8 @@ class PairsConfig(Section):
     """Least difference of length-controlled rewards between chosen and rejected. 0 still drops ties."""
 
     outlier_quantile: float = Field(1.0, gt=0, le=1)
-    """A candidate whose length-controlled reward lies above this quantile of its language cannot be chosen: the
-    published upper bound, as a share instead of nats. 1: no bound."""
+    """A candidate whose length-controlled reward lies above this quantile of its language cannot be chosen:
+    the published upper bound, as a share instead of nats. 1: no bound."""
 
 
 class LoraConfig(Section):

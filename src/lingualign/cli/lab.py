@@ -67,13 +67,12 @@ def show(
 
 
 def _model_answers(model: str, n: int, temperature: float, seed: int) -> dict[tuple[str, str], str]:
-    from lingualign.models import load_model, load_tokenizer
-    from lingualign.sampling import TransformersSampler
-
     from lingualign.lab.grammar import LANGUAGES
     from lingualign.lab.models import MODELS
     from lingualign.lab.prompts import prompts
+    from lingualign.models import load_model, load_tokenizer
     from lingualign.prompts.chat import ChatFormat
+    from lingualign.sampling import TransformersSampler
 
     spec = f"lab:{model}" if model in MODELS else model
     sampler = TransformersSampler(load_model(spec), ChatFormat(load_tokenizer(spec)))

@@ -190,7 +190,7 @@ ENGLISH_ALIGNMENT = TrainingConfig(
     beta=1.0, nll_weight=0.0, learning_rate=3e-5, batch_pairs=32, micro_batch_pairs=32, save_steps=1000
 )
 """DPO of the aligned model. How strong it is decides whether its implicit reward can be trusted: with a small
-beta it moves far before its log-ratios rank well, with a large one it ranks well while it has hardly moved."""
+beta it moves far before its log-ratios rank well, with a large one it ranks well before it has moved."""
 
 FIRST_PREFERENCE_PROMPT = 3000  # beyond the prompts that the quickstart and the experiments align with
 
