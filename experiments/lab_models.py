@@ -3,9 +3,9 @@
     python experiments/lab_models.py [--models FOLDER] [--prompts 200] > experiments/results/lab_models.md
 
 For each model, by language, on held-out prompts: mean gold reward, traits, share of the right language, and
-the win rate against the SFT model (ties half, bootstrap 95 % intervals). Then the implicit reward's accuracy: of
-the pairs of responses that the aligned model samples (temperature 0.9) and that differ in gold reward, the share
-that its log-ratio to the SFT model ranks right, under the English instruction with the directive.
+the win rate against the SFT model (ties half, bootstrap 95 % intervals). Then the implicit reward's accuracy:
+of the pairs of responses that the aligned model samples (temperature 0.9) and that differ in gold reward, the
+share that its log-ratio to the SFT model ranks right, under the English instruction with the directive.
 """
 
 from __future__ import annotations
