@@ -117,25 +117,35 @@ class Run:
         if self.process.wait() not in (0, -signal.SIGKILL):
             raise SystemExit(f"the run ended with status {self.process.returncode}; see its log")
 
-    def kill_at(self, stage: str, into: float) -> bool:
+    def kill_at(self, stage: str, into: float, order: list[str]) -> bool:
         """Kills it so many seconds after a stage began, or when that stage ends if it ends before.
+
+        Args:
+            stage: The stage.
+            into: Seconds.
+            order: All stages in order. A stage that was killed between its last file and the note that it is
+                done has nothing to tell when it is resumed: then a later one tells that it is over.
 
         Returns:
             Whether the kill struck: False if the run had ended.
         """
+        later = set(order[order.index(stage) + 1 :])
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._begin_of(stage) is not None)
-            begin = self._begin_of(stage)
+            self._changed.wait_for(lambda: self._ended or self._began({stage, *later}) is not None)
+            begin = self._began({stage, *later})
             if begin is not None:
                 left = max(0.0, begin + into - self.seconds)
-                self._changed.wait_for(lambda: self._ended or stage in self._over, timeout=left)
+                self._changed.wait_for(
+                    lambda: self._ended or stage in self._over or self._began(later) is not None, left
+                )
         if begin is not None:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.wait()
         return self.process.returncode == -signal.SIGKILL
 
-    def _begin_of(self, stage: str) -> float | None:
-        return next((at for at, name in self.stages if name == stage), None)
+    def _began(self, stages: set[str]) -> float | None:
+        """When the first of some stages began or was skipped."""
+        return next((at for at, name in self.stages if name in stages), None)
 
     def _read(self) -> None:
         """Follows what the run tells, to its end."""
@@ -159,15 +169,24 @@ class Run:
 
 def draw_moments(stages: list[tuple[float, str]], wall: float, count: int, seed: int) -> list[Moment]:
     """Moments drawn uniformly over a run, in order."""
-    moments = []
-    for at in sorted(random.Random(seed).uniform(0, wall) for _ in range(count)):
+    moments, generator = [], random.Random(seed)
+    for at in sorted(generator.uniform(0, wall) for _ in range(count)):
         begin, stage = next((b, s) for b, s in reversed(stages) if b <= at)
         moments.append(Moment(at, stage, at - begin))
     return moments
 
 
-def disturb(folder: Path, settings: list[str], log: Path, moments: list[Moment]) -> tuple[list[Kill], float]:
+def disturb(
+    folder: Path, settings: list[str], log: Path, moments: list[Moment], order: list[str]
+) -> tuple[list[Kill], float]:
     """Runs a folder to its end through a kill at each moment.
+
+    Args:
+        folder: Run folder.
+        settings: Of the run.
+        log: For its stderr.
+        moments: In order.
+        order: All stages in order.
 
     Returns:
         The kills that struck, and the seconds of all starts together.
@@ -180,7 +199,7 @@ def disturb(folder: Path, settings: list[str], log: Path, moments: list[Moment])
         resumed = before is not None and before.stage == moment.stage != START_UP
         into = moment.into - before.into if resumed and before is not None else moment.into
         run = Run(folder, settings, log)
-        struck = run.kill_at(moment.stage, into)
+        struck = run.kill_at(moment.stage, into, order)
         seconds += run.seconds
         if struck:
             kills.append(Kill(moment, run.seconds, run.running, len(leftovers(folder))))
@@ -326,7 +345,8 @@ def main() -> None:
     wall = run.seconds
     say(f"undisturbed: {wall:.1f} s")
     moments = draw_moments(run.stages, wall, options.kills, options.seed)
-    kills, resumed = disturb(folders[1], options.settings, options.work / "killed.log", moments)
+    order = [stage for _, stage in run.stages]
+    kills, resumed = disturb(folders[1], options.settings, options.work / "killed.log", moments, order)
     well = report(options.settings, wall, resumed, kills, options.kills, folders)
     raise SystemExit(0 if well else 1)
 

@@ -6,19 +6,19 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Threads lose more to waiting for each other in models this small than they gain. Before torch is imported,
+# and for the processes that tests start: float sums depend on the number of threads.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import settings
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from families import FAMILIES, make_family
-
-torch.set_num_threads(1)  # models this small lose more to waiting for each other than they gain
 
 # No time limit on an example, which a busy machine would break; derandomised, so that a failure comes back.
 settings.register_profile("lingualign", deadline=None, derandomize=True, print_blob=True)
