@@ -92,7 +92,8 @@ class Report:
         ceiling = max(
             self.pooled(gold, decoding, targets).mean for gold in self.results if gold.startswith(CEILING)
         )
-        return (self.pooled(name, decoding, targets).mean - 0.5) / (ceiling - 0.5)
+        gain = self.pooled(name, decoding, targets).mean - 0.5
+        return gain / (ceiling - 0.5) if ceiling > 0.5 else float("nan")
 
     def wins(self) -> str:
         """Win rates."""
