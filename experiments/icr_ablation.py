@@ -23,22 +23,22 @@ from pathlib import Path
 from icr_ablation_tables import CEILING, DECODINGS, ICR, RANDOM, Report, Trained
 
 from lingualign.cli.reporters import make_reporter
-from lingualign.config import RunConfig
-from lingualign.languages import LanguageIdentifier
 from lingualign.measures.win_rate import outcome
 from lingualign.models import load_tokenizer
-from lingualign.pairs import solve_penalty
-from lingualign.pairs.filters import Candidate, make_filters
 from lingualign.pipeline import single
 from lingualign.pipeline.inputs import load_heldout
 from lingualign.pipeline.measuring import read_answers
-from lingualign.pipeline.stages import by_prompt, read_responses, read_scores
 from lingualign.pipeline.training import read_pairs
 from lingualign.prompts import ChatFormat
-from lingualign.records import PAIRS, SCORES, Pair, Score, write_table
+from lingualign.records import PAIRS, Pair, write_table
 from lingualign.settings import load_config
 
-CONTROLS = {"none": "no length control", "exact": "exact length control", "grid": "length control by grid"}
+CONTROLS = {
+    "none": "no length control",
+    "exact": "length penalty",
+    "signed": "equal lengths",
+    "grid": "length penalty by grid",
+}
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,11 @@ class Variant:
         name: For the tables.
         reward: Settings of its scores.
         pairing: Settings of its pairs, beside those.
-        balanced: Longer responses get a bonus where the best are shorter than the worst: length control in
-            both directions, where that of the library, as the published one, only ever takes off.
     """
 
     name: str
     reward: tuple[str, ...] = ()
     pairing: tuple[str, ...] = ()
-    balanced: bool = False
 
     @property
     def folder(self) -> str:
@@ -77,8 +74,7 @@ def make_variants(default_control: str, grid: bool) -> list[Variant]:
         variants.append(Variant(f"{ICR}, {words}", pairing=(setting,)))
         if method != "grid":
             variants.append(Variant(f"{CEILING}, {words}", gold.reward, (*gold.pairing, setting)))
-    equal = ("pairs.length_control.method=exact",)
-    return [*variants, Variant(f"{ICR}, equal lengths", pairing=equal, balanced=True)]
+    return variants
 
 
 def choose_pairs(variants: list[Variant], settings: list[str], work: Path) -> dict[str, list[Pair]]:
@@ -91,43 +87,9 @@ def choose_pairs(variants: list[Variant], settings: list[str], work: Path) -> di
         name = "-".join(setting.partition("=")[2] for setting in variant.reward) or "default"
         scores = single.score(config, responses, work / f"scores-{name}", reporter)
         config = load_config(None, [*settings, *variant.reward, *variant.pairing])
-        if variant.balanced:
-            scores = balance(config, responses, scores, work / variant.folder / "scores.parquet")
         place = work / variant.folder / "pairs"
         found[variant.name] = read_pairs(single.pair(config, responses, scores, place, reporter))
     return same_budget(found)
-
-
-def balance(config: RunConfig, responses: Path, scores: Path, output: Path) -> Path:
-    """Scores with a bonus a character, in each language whose chosen responses would be the shorter ones.
-
-    The bonus is the penalty for a length counted backwards. It is solved over the candidates that the filters
-    leave, as length control is.
-    """
-    filters = make_filters(config.pairs, LanguageIdentifier(config.languages)).values()
-    answers = by_prompt(read_responses(responses))
-    rewards = by_prompt(read_scores(scores))
-    rows: list[Score] = []
-    for language in config.languages:
-        keys = [key for key in answers if key[0] == language]
-        prompts = []
-        for key in keys:
-            pairs = zip(answers[key], rewards[key], strict=True)
-            kept = [Candidate(response, score["reward"], len(response["text"])) for response, score in pairs]
-            for keep in filters:
-                kept = keep(kept)
-            if len(kept) > 1:
-                prompts.append(kept)
-        found = solve_penalty(
-            [[candidate.reward for candidate in kept] for kept in prompts],
-            [[-candidate.length for candidate in kept] for kept in prompts],
-        )
-        for key in keys:
-            for response, score in zip(answers[key], rewards[key], strict=True):
-                bonus = found.alpha * len(response["text"])
-                rows.append({**score, "reward": score["reward"] + bonus})
-    write_table(output, rows, SCORES)
-    return output
 
 
 def same_budget(tables: dict[str, list[Pair]]) -> dict[str, list[Pair]]:
@@ -221,9 +183,9 @@ pairs: the judge too finds the chosen response better, ties half. Chosen longer 
 
 ## Length control
 
-Penalty a character: characters by which chosen responses are longer without it -> with it. A penalty is never
-negative: where chosen responses are the shorter ones by themselves, it is 0 and changes nothing. For equal
-lengths, longer responses then have a bonus instead; it is in the rewards that this table starts from.
+Penalty a character: characters by which chosen responses are longer without it -> with it. A length penalty,
+as published, is never negative: where chosen responses are the shorter ones by themselves, it is 0 and
+changes nothing. For equal lengths (`signed`) it may be, a bonus for longer ones.
 
 {report.length_control()}
 

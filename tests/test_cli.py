@@ -44,7 +44,7 @@ def small(family_folder: FamilyFolder) -> list[str]:
         "reward.chunk_prompts=4",
         "training.batch_pairs=8",
         "pairs.drop_truncated=false",
-        "pairs.language_filter=false",
+        "pairs.wrong_language=keep",
         "device=cpu",
     ]
 

@@ -92,14 +92,24 @@ def test_chosen_that_are_shorter_already_need_no_penalty() -> None:
     assert (control.alpha, control.gap_before, control.gap_after) == (0, -40, -40)
 
 
-@pytest.mark.parametrize("method", ["exact", "grid", "none"])
+def test_signed_gives_a_bonus_where_chosen_are_shorter() -> None:
+    rewards, lengths = [[2.0, 1.0, 0.0], [3.0, 2.5, 0.0]], [[10, 50, 40], [20, 60, 60]]
+    control = solve_penalty(rewards, lengths, "signed")
+    assert (control.gap_before, control.gap_after) == (-35, 5)
+    # A bonus of 0.5/40 flips the second prompt's chosen and one of 1/40 the first's; from 2/30 the first's
+    # rejected flips too. D is -70, -30, 10 and so on, over two prompts.
+    assert control.alpha == pytest.approx(-(1 / 40 + 2 / 30) / 2)
+    assert solve_penalty(REWARDS, LENGTHS, "signed") == solve_penalty(REWARDS, LENGTHS, "exact")
+
+
+@pytest.mark.parametrize("method", ["exact", "signed", "grid", "none"])
 @pytest.mark.parametrize(
     ("rewards", "lengths"),
     [([], []), ([[1.0]], [[5]]), ([[2.0, 2.0, 2.0]], [[7, 7, 7]]), ([[2.0, 2.0]], [[9, 4]])],
     ids=["no prompt", "one candidate", "all alike", "equal rewards"],
 )
 def test_nothing_to_choose_needs_no_penalty(
-    rewards: list[list[float]], lengths: list[list[int]], method: Literal["exact", "grid", "none"]
+    rewards: list[list[float]], lengths: list[list[int]], method: Literal["exact", "signed", "grid", "none"]
 ) -> None:
     control = solve_penalty(rewards, lengths, method)
     assert (control.alpha, control.gap_before, control.gap_after) == (0, 0, 0)
@@ -142,3 +152,17 @@ def test_the_penalty_lies_off_every_break_point(prompts: tuple[list[list[float]]
     assume(control.alpha > 0)
     nearby = [gap(*prompts, control.alpha * factor) for factor in (1 - 1e-9, 1 + 1e-9)]
     assert nearby == [control.gap_after] * 2
+
+
+@given(prompts=scored_prompts(st.integers(-8, 8)))
+def test_signed_is_exact_on_lengths_counted_backwards(
+    prompts: tuple[list[list[float]], list[list[int]]],
+) -> None:
+    rewards, lengths = prompts
+    signed = solve_penalty(rewards, lengths, "signed")
+    if signed.gap_before >= 0:
+        assert signed == solve_penalty(rewards, lengths)
+    else:
+        mirrored = solve_penalty(rewards, [[60 - size for size in sizes] for sizes in lengths])
+        assert signed.gap_after == -mirrored.gap_after
+        assert signed.alpha == -mirrored.alpha

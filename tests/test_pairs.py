@@ -172,10 +172,50 @@ def test_each_filter_counts_what_it_removed() -> None:
     assert (report.prompts, report.candidates, report.pairs, report.dropped) == (1, 6, 1, {})
 
 
+def test_another_language_can_be_rejected_whatever_its_reward() -> None:
+    config = PairsConfig(length_control=NO_CONTROL, wrong_language="reject", min_margin=1.0)
+    scored = [
+        (response("de: gut", 0), 3.0),
+        (response("en: better", 1), 9.0),
+        (response("en: good", 2), 8.0),
+        (response("de: schlecht", 3), 1.0),
+        *candidates([2.0, 5.0, 1.0], prompt_id="b"),  # all in German: as ever
+        (response("de: allein", 0, prompt_id="c"), 1.0),
+        (response("en: and a stranger", 1, prompt_id="c"), 4.0),
+        (response("en: alone", 0, prompt_id="d"), 1.0),  # nothing to choose
+        (response("en: among strangers", 1, prompt_id="d"), 4.0),
+    ]
+    result = pair_up(scored, config)
+    assert indices(result.pairs) == [("a/de", 0, 2), ("b/de", 1, 2), ("c/de", 0, 1)]
+    assert [(pair["chosen_score"], pair["rejected_score"]) for pair in result.pairs] == [
+        (3.0, 8.0),
+        (5.0, 1.0),
+        (1.0, 4.0),
+    ]
+    report = result.report["de"]
+    assert (report.pairs, report.other_language) == (3, 2)
+    assert report.removed["language"] == 5
+    assert report.dropped == {"too few": 1}
+
+
+def test_pairs_against_another_language_are_no_part_of_length_control() -> None:
+    """Their rejected responses are not chosen by the reward, so no penalty changes them."""
+    scored = [
+        (response("de: " + "x" * 100, 0), 3.0),
+        (response("en: short", 1), 0.0),
+        (response("de: y", 2), 1.0),
+        (response("de: gleich", 0, prompt_id="b"), 2.0),
+        (response("de: lang's", 1, prompt_id="b"), 1.0),
+    ]
+    result = pair_up(scored, PairsConfig(wrong_language="reject"))
+    assert indices(result.pairs) == [("a/de", 0, 1), ("b/de", 0, 1)]
+    assert result.report["de"].length_control.gap_before == 0
+
+
 @pytest.mark.parametrize(
     ("switch", "expected", "counted"),
     [
-        ("language_filter", (2, 1), {"truncated": 1, "duplicate": 1}),
+        ("wrong_language", (2, 1), {"truncated": 1, "duplicate": 1}),
         ("drop_truncated", (3, 1), {"duplicate": 1, "language": 1}),
         ("drop_duplicates", (0, 4), {"truncated": 1, "language": 1}),
     ],
@@ -190,7 +230,8 @@ def test_each_filter_can_be_switched_off(
         (response("de: lang und", 3, finish_reason="length"), 10.0),
         (response("de: gut", 4), 0.0),
     ]
-    config = PairsConfig.model_validate({"length_control": NO_CONTROL, switch: False})
+    off = "keep" if switch == "wrong_language" else False
+    config = PairsConfig.model_validate({"length_control": NO_CONTROL, switch: off})
     # Without the filter on duplicates the first and the last say the same: identical, and no pair.
     result = pair_up(scored, config)
     if switch == "drop_duplicates":

@@ -39,7 +39,7 @@ SMALL = [
     "device=cpu",
     # Random models seldom stop, and never write a language.
     "pairs.drop_truncated=false",
-    "pairs.language_filter=false",
+    "pairs.wrong_language=keep",
 ]
 
 FamilyFolder = Callable[..., Path]

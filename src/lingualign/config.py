@@ -100,9 +100,9 @@ class RewardConfig(Section):
 class LengthControlConfig(Section):
     """The penalty a unit of length that makes chosen and rejected equally long on average."""
 
-    method: Literal["exact", "grid", "none"] = "exact"
-    """exact: solved over the break-points. grid: the published sweep 0.000, 0.001, ..., 0.999. none: no
-    penalty."""
+    method: Literal["exact", "signed", "grid", "none"] = "exact"
+    """exact: solved over the break-points. signed: so too, and a bonus where chosen responses are the shorter
+    ones by themselves. grid: the published sweep 0.000, 0.001, ..., 0.999. none: no penalty."""
 
     unit: Literal["chars", "tokens", "bytes"] = "chars"
     """What length is counted in (paper: characters)."""
@@ -114,8 +114,9 @@ class PairsConfig(Section):
     length_control: LengthControlConfig = LengthControlConfig()
     """Length control, a language at a time."""
 
-    language_filter: bool = True
-    """Drop candidates that are identified as another language than the prompt's. Undecided ones stay."""
+    wrong_language: Literal["drop", "reject", "keep"] = "drop"
+    """Candidates that are identified as another language than the prompt's (undecided ones are not). drop:
+    left out. reject: never chosen, and rejected whatever their reward. keep: as any other."""
 
     drop_truncated: bool = True
     """Drop candidates that were cut at `max_new_tokens`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,9 +33,10 @@ class PairingReport:
         dropped: Reason -> prompts without a pair: `too few` (less than two candidates left), `outliers`
             (every candidate lies above the bound), `tie` (nothing is better than anything else), `identical`
             (chosen and rejected say the same), `margin` (too small a difference).
-        length_control: The penalty, and the length gap over the prompts that had two candidates left.
+        length_control: The penalty, and the length gap over the prompts whose pair it chooses.
         unit: Of length.
         pairs: Pairs made.
+        other_language: Pairs whose rejected response is in another language (`wrong_language: reject`).
     """
 
     prompts: int
@@ -45,6 +46,7 @@ class PairingReport:
     length_control: LengthControl
     unit: str
     pairs: int
+    other_language: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def build_pairs(
         responses: Candidates of all of them.
         scores: A score for each response; others are not looked at.
         config: Length control and filters.
-        identifier: For the language filter.
+        identifier: Tells responses in the wrong language.
 
     Returns:
         Pairs in the order of `prompts`, a language after the other.
@@ -150,34 +152,41 @@ def _pair_language(
     filters = make_filters(config, identifier)
     removed, dropped = Counter(dict.fromkeys(filters, 0)), Counter[str]()
     left: dict[str, list[Candidate]] = {}
+    astray: dict[str, Candidate] = {}  # to be rejected, whatever the reward says
     for prompt_id, candidates in by_prompt.items():
         kept = candidates
         for name, keep in filters.items():
-            before = len(kept)
-            kept = keep(kept)
-            removed[name] += before - len(kept)
-        if len(kept) > 1:
+            before, kept = kept, keep(kept)
+            gone = [candidate for candidate in before if candidate not in kept]
+            removed[name] += len(gone)
+            if name == "language" and config.wrong_language == "reject" and kept and gone:
+                astray[prompt_id] = min(gone, key=lambda candidate: candidate.reward)
+        if len(kept) > 1 or prompt_id in astray:
             left[prompt_id] = kept
         else:
             dropped["too few"] += 1
+    compared = [kept for prompt_id, kept in left.items() if prompt_id not in astray]
     control = solve_penalty(
-        [[candidate.reward for candidate in kept] for kept in left.values()],
-        [[candidate.length for candidate in kept] for kept in left.values()],
+        [[candidate.reward for candidate in kept] for kept in compared],
+        [[candidate.length for candidate in kept] for kept in compared],
         config.length_control.method,
     )
-    controlled = {
-        prompt_id: [candidate.reward - control.alpha * candidate.length for candidate in kept]
-        for prompt_id, kept in left.items()
-    }
-    bound = _bound([reward for rewards in controlled.values() for reward in rewards], config.outlier_quantile)
-    pairs = []
+
+    def controlled(candidate: Candidate) -> float:
+        return candidate.reward - control.alpha * candidate.length
+
+    bound = _bound([controlled(c) for kept in left.values() for c in kept], config.outlier_quantile)
+    pairs, other_language = [], 0
     for prompt in prompts:
         if prompt.id in left:
-            pair = _choose(prompt, left[prompt.id], controlled[prompt.id], bound, config.min_margin)
+            pair = _choose(
+                prompt, left[prompt.id], astray.get(prompt.id), controlled, bound, config.min_margin
+            )
             if isinstance(pair, str):
                 dropped[pair] += 1
             else:
                 pairs.append(pair)
+                other_language += prompt.id in astray
     report = PairingReport(
         prompts=len(by_prompt),
         candidates=sum(map(len, by_prompt.values())),
@@ -186,6 +195,7 @@ def _pair_language(
         length_control=control,
         unit=config.length_control.unit,
         pairs=len(pairs),
+        other_language=other_language,
     )
     return pairs, report
 
@@ -196,31 +206,36 @@ def _bound(rewards: Sequence[float], quantile: float) -> float:
 
 
 def _choose(
-    prompt: Prompt, candidates: Sequence[Candidate], rewards: Sequence[float], bound: float, min_margin: float
+    prompt: Prompt,
+    candidates: Sequence[Candidate],
+    astray: Candidate | None,
+    controlled: Callable[[Candidate], float],
+    bound: float,
+    min_margin: float,
 ) -> Pair | str:
     """The pair of one prompt, or why there is none."""
-    choice = best_and_worst(rewards, bound)
+    choice = best_and_worst(list(map(controlled, candidates)), bound)
     if choice is None:
         return "outliers"
-    chosen, rejected = choice
-    margin = rewards[chosen] - rewards[rejected]
-    if margin <= 0:
-        return "tie"
-    if candidates[chosen].response["text"] == candidates[rejected].response["text"]:
-        return "identical"
-    if margin < min_margin:
-        return "margin"
-    best, worst = candidates[chosen].response, candidates[rejected].response
+    best, worst = candidates[choice[0]], astray or candidates[choice[1]]
+    margin = controlled(best) - controlled(worst)
+    if astray is None:
+        if margin <= 0:
+            return "tie"
+        if best.response["text"] == worst.response["text"]:
+            return "identical"
+        if margin < min_margin:
+            return "margin"
     return Pair(
         id=f"{prompt.id}/{prompt.language}",
         language=prompt.language,
         prompt=list(prompt.messages),
-        chosen=[Message(role="assistant", content=best["text"])],
-        rejected=[Message(role="assistant", content=worst["text"])],
-        chosen_score=rewards[chosen],
-        rejected_score=rewards[rejected],
-        chosen_index=best["index"],
-        rejected_index=worst["index"],
-        chosen_finished=best["finish_reason"] == "stop",
-        rejected_finished=worst["finish_reason"] == "stop",
+        chosen=[Message(role="assistant", content=best.response["text"])],
+        rejected=[Message(role="assistant", content=worst.response["text"])],
+        chosen_score=controlled(best),
+        rejected_score=controlled(worst),
+        chosen_index=best.response["index"],
+        rejected_index=worst.response["index"],
+        chosen_finished=best.response["finish_reason"] == "stop",
+        rejected_finished=worst.response["finish_reason"] == "stop",
     )

@@ -61,6 +61,6 @@ def make_filters(config: PairsConfig, identifier: Identifier) -> dict[str, Filte
         filters["truncated"] = drop_truncated
     if config.drop_duplicates:
         filters["duplicate"] = drop_duplicates
-    if config.language_filter:
+    if config.wrong_language != "keep":
         filters["language"] = language_filter(identifier)
     return filters

@@ -9,7 +9,8 @@ the lower. So D falls in steps, at the break-points of the envelopes. Walking al
 that D can take, and exactly the segment of alpha where it is nearest to 0; the published grid of 1,000
 values, 0.001 apart, finds it only where that is fine enough.
 
-alpha is a penalty and never negative: where chosen responses are the shorter ones without it, it is 0.
+alpha is a penalty and never negative: where chosen responses are the shorter ones without it, it is 0. The
+method `signed` (ours) lets it be negative there, a bonus: the penalty for lengths counted backwards.
 
 References:
     - Bootstrapping Language Models with DPO Implicit Rewards: https://arxiv.org/abs/2406.09760, section 4.1
@@ -35,7 +36,7 @@ class LengthControl:
     """A length penalty and what it does.
 
     Attributes:
-        alpha: Penalty a unit of length, in units of the reward. 0 or more.
+        alpha: Penalty a unit of length, in units of the reward. Negative only by the method `signed`.
         gap_before: Mean length of chosen less that of rejected responses without penalty.
         gap_after: The same with it.
     """
@@ -48,7 +49,7 @@ class LengthControl:
 def solve_penalty(
     rewards: Sequence[Sequence[float]],
     lengths: Sequence[Sequence[int]],
-    method: Literal["exact", "grid", "none"] = "exact",
+    method: Literal["exact", "signed", "grid", "none"] = "exact",
 ) -> LengthControl:
     """The penalty with the smallest |D|; of equally good ones the smallest.
 
@@ -57,8 +58,9 @@ def solve_penalty(
         lengths: Of each candidate, in any unit, in the same order.
         method: `exact` solves over the break-points. D is the same all along a segment between two of them;
             alpha is the middle of it, as far as possible from where a choice would flip by rounding (behind
-            the last break-point: twice that). `grid` is the published sweep 0.000, 0.001, ..., 0.999, the
-            first of equally good values. `none` gives 0.
+            the last break-point: twice that). `signed` does so on the side of 0 where D can be closed.
+            `grid` is the published sweep 0.000, 0.001, ..., 0.999, the first of equally good values. `none`
+            gives 0.
 
     Returns:
         The penalty, and D without and with it: measured at alpha, not derived.
@@ -72,6 +74,9 @@ def solve_penalty(
         alpha = 0.0
     elif method == "grid":
         alpha = min(GRID, key=lambda value: abs(table.total_gap(value)))
+    elif method == "signed" and table.total_gap(0.0) < 0:
+        backwards = [[-length for length in row] for row in lengths]
+        alpha = -_solve(rewards, backwards, -table.total_gap(0.0))
     else:
         alpha = _solve(rewards, lengths, table.total_gap(0.0))
     prompts = max(1, len(rewards))

@@ -70,9 +70,11 @@ def describe(report: PairingReport) -> str:
     """One language's report as a line."""
     control = report.length_control
     left_out = [f"{count} {name}" for name, count in report.removed.items() if count]
+    stray = [f"{report.other_language} against another language"] if report.other_language else []
     dropped = [f"{count} {name}" for name, count in report.dropped.items() if count]
     return (
-        f"{report.pairs} pairs from {report.prompts} prompts with {report.candidates} candidates"
+        f"{report.pairs} pairs{_listed(', ', stray)} from {report.prompts} prompts with "
+        f"{report.candidates} candidates"
         f"{_listed('; candidates left out: ', left_out)}{_listed('; prompts without a pair: ', dropped)}"
         f"; chosen longer by {control.gap_before:.1f} {report.unit}, with length control by "
         f"{control.gap_after:.1f} (penalty {control.alpha:.4g})"

@@ -27,7 +27,7 @@ CODE = {
     "responses": "1",
     "scores": "1",
     "health": "1",
-    "pairs": "1",
+    "pairs": "2",
     "reference": "1",
     "model": "1",
     "judgements": "1",
