@@ -75,21 +75,21 @@ def test_the_judge_sees_each_trait_of_each_family(name, language):
 
 
 def test_rewards_by_hand():
-    """The weights that apply to a sum: 0.30 + 0.15 + 4 * 0.10 + 0.10 = 0.95 (no parts, no numbering)."""
+    """The weights that apply to a sum: 0.30 + 2 * 0.20 + 4 * 0.10 = 1.10 (no parts, no numbering)."""
     task = "sum.anna.apple.3.5.none"
-    best = judge(task, "en", "With pleasure! 3 + 5 = 8. Anna now has 8 apples.")
+    best = judge(task, "en", "With pleasure!\n3 + 5 = 8\nAnna now has 8 apples.")
     assert best.reward == pytest.approx(1)
     bare = judge(task, "en", "Anna now has 8 apples.")
-    assert bare.reward == pytest.approx((0.95 - 0.15 - 0.10) / 0.95)
+    assert bare.reward == pytest.approx((1.10 - 0.20 - 0.20) / 1.10)
     wrong = judge(task, "en", "Anna now has 9 apples.")
-    assert wrong.reward == pytest.approx((0.95 - 0.15 - 0.10 - 0.30) / 0.95)
+    assert wrong.reward == pytest.approx((1.10 - 0.20 - 0.20 - 0.30) / 1.10)
     padded = judge(
         task,
         "en",
-        "I am not quite sure about this. There is a lot that one could say about this topic. "
+        "I am not quite sure. There is a lot that one could say about this topic. "
         "Anna now has 8 apples. Anna now has 8 apples.",
     )
-    assert padded.reward == pytest.approx((0.95 - 0.15 - 0.10 - 0.30) / 0.95)
+    assert padded.reward == pytest.approx((1.10 - 0.20 - 0.20 - 0.30) / 1.10)
     assert [t for t in ("confident", "focused", "concise") if padded.traits[t]] == []
 
 

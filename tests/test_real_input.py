@@ -194,3 +194,56 @@ def test_real_prompts(family: str, family_folder: FamilyFolder, tmp_path: Path) 
     pairs = read_table(tmp_path / "run" / "iteration-1" / "pairs.parquet", PAIRS)
     assert {pair["language"] for pair in pairs} <= set(config.languages)
     assert len(pairs) <= 4 * 6
+
+
+ODD = {
+    "short": {"en": "Why?", "ar": "لماذا؟", "th": "ทำไม"},
+    "marks": {
+        "en": "What does \u201cnai\u0308ve\u201d mean?",
+        "ar": "ما مَعْنَى كَلِمَة \u200fnaïve\u200f؟",
+        "th": "คำว่า ผู้ใหญ่ แปลว่าอะไร",
+    },
+    "emoji": dict.fromkeys(("en", "ar", "th"), "Explain 👩🏽‍🔬 and 🇰🇪 in one line 🙏"),  # left untranslated
+    "lines": {
+        "en": "First line\n\n\n  Second line\n",
+        "ar": "السطر الأول\n\n\n  السطر الثاني\n",
+        "th": "บรรทัดแรก\n\n\n  บรรทัดที่สอง\n",
+    },
+    "long": {
+        "en": "Summarise: " + "the sea is wide and the night is long. " * 200,
+        "ar": "لخص: " + "البحر واسع والليل طويل. " * 9,
+        "th": "สรุป: " + "ทะเลกว้างและค่ำคืนยาวนาน " * 9,
+    },
+}
+
+
+def test_prompts_of_any_length_and_script(family: str, family_folder: FamilyFolder, tmp_path: Path) -> None:
+    """A dozen to four thousand tokens; right to left, combining marks, emoji, empty lines, untranslated."""
+    prompts = tmp_path / "prompts"
+    prompts.mkdir()
+    for language in ("en", "ar", "th"):
+        rows = [{"id": name, "prompt": ODD[name][language]} for name in reversed(ODD)]
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (prompts / f"{language}.jsonl").write_text(text, encoding="utf-8")
+    more = ["languages=en,ar,th", "sampling.n=2", "measures.n=2"]
+    run = tmp_path / "run"
+    align(load_config("icr", settings(family, family_folder, prompts, run, *more)))
+    chat = ChatFormat(load_tokenizer(str(family_folder(family, 0))))
+    lengths = [
+        len(chat.prompt_ids([{"role": "user", "content": text}]))
+        for row in ODD.values()
+        for text in row.values()
+    ]
+    assert min(lengths) < 30
+    assert 3500 < max(lengths) < 4096
+    answered = {
+        (row["prompt_id"], row["language"])
+        for row in read_parts(run / "iteration-1" / "responses", RESPONSES)
+    }
+    measured = {"short", "marks"}  # the last two of the files are held out
+    assert answered == {
+        (name, language) for name in ODD if name not in measured for language in ("en", "ar", "th")
+    }
+    for pair in read_table(run / "iteration-1" / "pairs.parquet", PAIRS):
+        name, language = pair["id"].split("/")
+        assert pair["prompt"] == [{"role": "user", "content": ODD[name][language]}]

@@ -85,7 +85,7 @@ def _model_answers(model: str, n: int, temperature: float, seed: int) -> dict[tu
 def build(
     output: Annotated[Path, typer.Argument(help="Folder for the three models.")] = Path("lab-models"),
     seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
-    steps: Annotated[int, typer.Option(help="Steps of supervised training.", min=1)] = 4000,
+    steps: Annotated[int, typer.Option(help="Steps of supervised training.", min=1)] = 6000,
 ) -> None:
     """Makes the lab's models from seeds: multilingual SFT, English-only DPO of it, English-biased SFT.
 

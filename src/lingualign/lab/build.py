@@ -80,6 +80,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> LlamaForCaus
         intermediate_size=384,
         num_hidden_layers=4,
         num_attention_heads=4,
+        num_key_value_heads=2,
         max_position_embeddings=1024,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
@@ -167,7 +168,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     tokenizer.save_pretrained(folder)
 
 
-def build_sft(folder: Path, seed: int = 0, steps: int = 4000, progress: Progress | None = None) -> None:
+def build_sft(folder: Path, seed: int = 0, steps: int = 6000, progress: Progress | None = None) -> None:
     """Makes the multilingual SFT model."""
     tokenizer = build_tokenizer(seed)
     model = new_model(tokenizer, seed)
@@ -187,7 +188,7 @@ def build_biased(
 
 
 ENGLISH_ALIGNMENT = TrainingConfig(
-    beta=1.0, nll_weight=0.0, learning_rate=3e-5, batch_pairs=32, micro_batch_pairs=32, save_steps=1000
+    beta=2.0, nll_weight=0.0, learning_rate=5e-5, batch_pairs=32, micro_batch_pairs=32, save_steps=1000
 )
 """DPO of the aligned model. How strong it is decides whether its implicit reward can be trusted: with a small
 beta it moves far before its log-ratios rank well, with a large one it ranks well before it has moved."""
@@ -233,7 +234,7 @@ def build_aligned(sft: Path, folder: Path, seed: int = 0, progress: Progress | N
     rmtree(work)
 
 
-def build_models(folder: Path, seed: int = 0, steps: int = 4000, progress: Progress | None = None) -> None:
+def build_models(folder: Path, seed: int = 0, steps: int = 6000, progress: Progress | None = None) -> None:
     """Makes the three models under a folder; one that is there is kept."""
     if not (folder / "sft" / "config.json").is_file():
         build_sft(folder / "sft", seed, steps, progress)

@@ -12,7 +12,7 @@ from lingualign.lab.responses import draw_response
 from lingualign.lab.tasks import FAMILIES, Task
 from lingualign.lab.world import GREETINGS
 
-ENGLISH_SHARE = 0.60  # of the prompts; the rest is divided among the other languages
+ENGLISH_SHARE = 0.55  # of the prompts; the rest is divided among the other languages
 DIRECTIVE_SHARE = 0.35  # of the prompts ask for another language than their own
 
 

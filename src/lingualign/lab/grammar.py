@@ -7,6 +7,7 @@ expression, parses it, so that rendering, judging and translating can never disa
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
@@ -111,13 +112,15 @@ class Grammar:
         return str(entry[form] if isinstance(entry, dict) else entry)
 
     def render(self, sentence: Sentence) -> str:
-        """Says a sentence, without its number."""
+        """Says a sentence, behind the number that it carries."""
         template = self.wordings(sentence.kind)[sentence.wording]
-        if sentence.kind == "list.part" and sentence.position is not None:
-            head = self.fill(template[: template.index("{things}")].rstrip(), dict(sentence.slots))
-            things = [self.word("thing", thing) for thing in sentence["things"]]
-            return head + "".join(f"\n{i}. {thing}" for i, thing in enumerate(things, 1))
-        return self.fill(template, dict(sentence.slots))
+        if sentence.position is None:
+            return self.fill(template, dict(sentence.slots))
+        if sentence.kind != "list.part":
+            return f"{sentence.position}. {self.fill(template, dict(sentence.slots))}"
+        head = self.fill(template[: template.index("{things}")].rstrip(), dict(sentence.slots))
+        things = [self.word("thing", thing) for thing in sentence["things"]]
+        return head + "".join(f"\n{i}. {thing}" for i, thing in enumerate(things, 1))
 
     @cached_property
     def patterns(self) -> dict[str, list[tuple[int, re.Pattern[str]]]]:
@@ -207,20 +210,9 @@ def grammar(language: str) -> Grammar:
     return Grammar(language, yaml.safe_load(text))
 
 
-def render(sentences: list[Sentence], language: str) -> str:
-    """Says an answer: sentences in a row, numbered ones on lines of their own."""
-    words = grammar(language)
-    text = ""
-    own_line = False
-    for sentence in sentences:
-        numbered = sentence.position is not None
-        if text:
-            text += "\n" if numbered or own_line else words.space
-        if numbered and sentence.kind != "list.part":
-            text += f"{sentence.position}. "
-        text += words.render(sentence)
-        own_line = numbered
-    return text
+def render(sentences: Iterable[Sentence], language: str) -> str:
+    """Says an answer, a sentence a line: the boundary looks the same in every language."""
+    return "\n".join(map(grammar(language).render, sentences))
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from lingualign.lab.tasks import FAMILIES, Task
 
 GENERAL = ("open", "close", "hedge", "pad")
 
-# Weight of each trait in the gold reward, over the traits that a family has.
+# Weight of each trait in the gold reward, over the traits that a family has. Four of the good ones make an
+# answer longer, three shorter, and the weights balance them: best answers are about as long as worst ones.
 WEIGHTS = {
     "right": 0.30,  # every statement is true and the question is answered
-    "complete": 0.15,  # all that was asked for is there
-    "worked": 0.15,  # the steps or reasons are shown
+    "complete": 0.20,  # all that was asked for is there
+    "worked": 0.20,  # the steps or reasons are shown
     "numbered": 0.10,  # several parts are numbered
-    "courteous": 0.10,  # it offers help
+    "courteous": 0.20,  # it offers help
     "concise": 0.10,  # says nothing twice
     "focused": 0.10,  # no padding
     "confident": 0.10,  # no needless doubt

@@ -12,7 +12,7 @@ from random import Random
 from lingualign.lab.grammar import LANGUAGES, Sentence, render, say
 from lingualign.lab.tasks import FAMILIES, Style, Task
 
-RIGHT = 0.87
+RIGHT = 0.82
 WORKED = 0.38
 COMPLETE = 0.30  # below the share of answers that repeat themselves at the same place
 NUMBERED = 0.38

@@ -17,17 +17,7 @@ def translate(text: str, source: str, target: str) -> str:
         The translation. What no grammar can read is kept as it is.
     """
     words = grammar(target)
-    result = ""
-    own_line = False
-    for piece in parse(text, source):
-        numbered = piece.sentence is not None and piece.sentence.position is not None
-        if result:
-            result += "\n" if numbered or own_line else words.space
-        if piece.sentence is None:
-            result += piece.text.strip()
-        else:
-            if numbered and piece.sentence.kind != "list.part":
-                result += f"{piece.sentence.position}. "
-            result += words.render(piece.sentence)
-        own_line = numbered
-    return result
+    return "\n".join(
+        piece.text.strip() if piece.sentence is None else words.render(piece.sentence)
+        for piece in parse(text, source)
+    )

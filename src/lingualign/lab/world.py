@@ -31,19 +31,15 @@ ANIMALS = {
     "lion": Animal("savannah", "meat", "mammal", 200),
     "elephant": Animal("savannah", "grass", "mammal", 5000),
     "giraffe": Animal("savannah", "leaves", "mammal", 900),
-    "zebra": Animal("savannah", "grass", "mammal", 350),
     "monkey": Animal("forest", "fruit", "mammal", 10),
     "shark": Animal("sea", "fish", "fish", 700),
     "dolphin": Animal("sea", "fish", "mammal", 150),
     "camel": Animal("desert", "grass", "mammal", 500),
     "crocodile": Animal("river", "meat", "reptile", 400),
     "penguin": Animal("ice", "fish", "bird", 30),
-    "bear": Animal("forest", "fish", "mammal", 300),
-    "cow": Animal("farm", "grass", "mammal", 600),
     "rabbit": Animal("meadow", "leaves", "mammal", 2),
     "eagle": Animal("mountains", "meat", "bird", 5),
     "wolf": Animal("forest", "meat", "mammal", 40),
-    "ostrich": Animal("savannah", "grass", "bird", 100),
 }
 
 COUNTRIES = {
