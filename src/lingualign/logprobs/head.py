@@ -1,11 +1,17 @@
-"""The logits of chosen positions, through the model's own head."""
+"""What a model says at chosen positions, through its own LM head."""
 
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+
+from lingualign.logprobs.likelihood import log_likelihood, tiled_log_likelihood
+
+# Most numbers that the logits of one differentiable pass may have: 1 GiB of float32.
+MAX_LOGITS = 2**28
 
 
 def unwrap(model: nn.Module) -> Any:
@@ -47,6 +53,67 @@ def forward_at(model: nn.Module, rows: Tensor, columns: Tensor, **inputs: Any) -
     return output.logits.squeeze(0), output
 
 
-def log_likelihood(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Log-probability in float32 of each token [n] under its logits [n, vocabulary] of any precision."""
-    return -torch.nn.functional.cross_entropy(logits.float(), tokens.to(logits.device), reduction="none")
+def score_at(
+    model: nn.Module, rows: Tensor, columns: Tensor, tokens: Tensor, **inputs: Any
+) -> tuple[Tensor, Any]:
+    """Runs a causal language model and scores one token at each of some positions.
+
+    Where nothing but a linear map lies between the hidden states and the logits, these are computed in tiles
+    that no one keeps: always without gradients, and with them where the whole table would be too large.
+
+    Args:
+        model: See `forward_at`.
+        rows: Row of each position [n].
+        columns: Column of each position [n].
+        tokens: Token to score there [n].
+        **inputs: What the model's `forward` takes.
+
+    Returns:
+        Log-probabilities [n] in float32, and the model's whole output, with logits that are of no use.
+    """
+    logits_fit = len(tokens) * text_config(model).vocab_size <= MAX_LOGITS
+    if (torch.is_grad_enabled() and logits_fit) or not has_linear_head(model):
+        logits, output = forward_at(model, rows, columns, **inputs)
+        return log_likelihood(logits, tokens), output
+    head, kept = unwrap(model).get_output_embeddings(), []
+
+    def keep_hidden(_head: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden, *others = arguments
+        kept.append(hidden[rows.to(hidden.device), columns.to(hidden.device)])
+        return (kept[0][:1].detach().unsqueeze(0), *others)
+
+    with head.register_forward_pre_hook(keep_hidden):
+        output = model(**inputs)
+    return tiled_log_likelihood(kept[0], head.weight, head.bias, tokens), output
+
+
+_linear: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
+def has_linear_head(model: nn.Module) -> bool:
+    """Whether a model's logits are its head's weights times its hidden states and nothing else.
+
+    Found out by trying, once a model. Not so for heads with an adapter or soft-capped logits; and not said of
+    a model inside a data-parallel wrapper, which may have its weights elsewhere.
+    """
+    if isinstance(getattr(model, "module", None), nn.Module):
+        return False
+    inner = unwrap(model)
+    if inner not in _linear:
+        _linear[inner] = _try_head(model, inner.get_output_embeddings())
+    return _linear[inner]
+
+
+def _try_head(model: nn.Module, head: nn.Module) -> bool:
+    if type(head) is not nn.Linear or head.weight.device.type == "meta":
+        return False
+    # Large, as soft-capping leaves small logits nearly as they are.
+    width, place = head.weight.shape[1], head.weight.device
+    hidden = torch.linspace(-1000, 1000, width, dtype=head.weight.dtype, device=place)[None, None]
+
+    with torch.no_grad():
+        expected = head(hidden)
+        with head.register_forward_pre_hook(lambda _head, arguments: (hidden, *arguments[1:])):
+            ids = torch.zeros((1, 1), dtype=torch.long, device=place)
+            logits = model(input_ids=ids, use_cache=False).logits
+    return bool(torch.allclose(logits, expected, rtol=1e-4))

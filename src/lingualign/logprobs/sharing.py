@@ -1,4 +1,4 @@
-"""Scoring the candidates of one prompt without computing the prompt again for each.
+"""Scoring the candidates of one prompt without computing the prompt again for each, with gradients or not.
 
 The prompts of a block go through the model once and leave their keys and values in a cache. Each response
 then runs behind a copy of its prompt's rows of the cache: the same numbers as the whole sequence gives, for a
@@ -16,11 +16,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lingualign.logprobs.head import forward_at, log_likelihood, text_config, unwrap
+from lingualign.logprobs.head import forward_at, score_at, text_config, unwrap
 from lingualign.logprobs.sequences import ScoredSequence, cut_batches, right_pad
 
 
@@ -49,6 +48,7 @@ def can_share_prompts(model: nn.Module, longest: int) -> bool:
     True for attention that looks at everything before a token. False where a recurrent state would have read
     the padding, and where a sliding window or chunk, counted in columns, could begin between prompt and
     response: unless `longest`, prompt and response together with their padding, is shorter than the window.
+    And False while a model recomputes its layers in the backward pass, which keeps no cache.
     """
     causal_model, config = unwrap(model), text_config(model)
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
@@ -56,16 +56,36 @@ def can_share_prompts(model: nn.Module, longest: int) -> bool:
     accepted = inspect.signature(causal_model.forward).parameters
     return (
         not getattr(causal_model, "_is_stateful", False)
+        and not (causal_model.training and _recomputes(causal_model))
         and kinds <= {"full_attention", "sliding_attention", "chunked_attention"}
         and all(window is None or longest < window for window in windows)
         and {"past_key_values", "attention_mask", "position_ids"} <= accepted.keys()
     )
 
 
+def _recomputes(model: nn.Module) -> bool:
+    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one forward pass gave.
+
+    Attributes:
+        places: Where in the caller's list each response stands; more than once if it occurs more than once.
+        lengths: Tokens of each response.
+        logps: Log-probabilities of all their tokens in a row, float32 [sum of lengths].
+    """
+
+    places: list[list[int]]
+    lengths: list[int]
+    logps: Tensor
+
+
 def shared_logprobs(
     model: nn.Module, groups: Sequence[PromptGroup], max_cells: int, max_scored: int
-) -> Iterator[tuple[list[list[int]], np.ndarray]]:
-    """Summed log-probabilities of all responses of all groups.
+) -> Iterator[Scored]:
+    """Log-probabilities of all responses of all groups, each prompt computed once.
 
     Args:
         model: A model that `can_share_prompts`.
@@ -74,8 +94,7 @@ def shared_logprobs(
         max_scored: Most tokens that meet the LM head in one forward pass.
 
     Yields:
-        After each forward pass over responses, where in the caller's list each of them stands, and their
-        sums, float64 [responses].
+        What each forward pass over responses gave.
     """
     lengths = [len(group.prompt_ids) for group in groups]
     for part in cut_batches(lengths, [1] * len(groups), max_cells, max_scored):
@@ -88,9 +107,19 @@ def shared_logprobs(
         for batch in cut_batches(cells, scored, max_cells, max_scored):
             rows = torch.tensor([row for row, _, _ in todo[batch]])
             responses = [response for _, response, _ in todo[batch]]
-            first = first_logps[rows, [response[0] for response in responses]].double().cpu()
+            first = first_logps[rows, [response[0] for response in responses]]
             rest = _read_responses(model, cache, rows, prompt_lengths[rows], responses)
-            yield [places for _, _, places in todo[batch]], (first + rest).numpy()
+            logps = torch.cat([first, rest])[_response_order(scored[batch]).to(first.device)]
+            yield Scored([places for _, _, places in todo[batch]], scored[batch], logps)
+
+
+def _response_order(lengths: Sequence[int]) -> Tensor:
+    """Puts the first tokens of all responses, then all their other tokens, into the order of the text."""
+    order, other = [], len(lengths)
+    for row, length in enumerate(lengths):
+        order += [row, *range(other, other + length - 1)]
+        other += length - 1
+    return torch.tensor(order)
 
 
 def _read_prompts(model: nn.Module, block: Sequence[PromptGroup]) -> tuple[Any, Tensor]:
@@ -108,28 +137,28 @@ def _read_responses(
     prompt_lengths: Tensor,
     responses: Sequence[tuple[int, ...]],
 ) -> Tensor:
-    """Summed log-probabilities [responses] of the tokens after the first, each behind its cached prompt."""
-    totals = torch.zeros(len(responses), dtype=torch.float64)
+    """Log-probabilities of the tokens after the first of each response, behind its cached prompt."""
+    device = next(model.parameters()).device
     counts = torch.tensor([len(response) - 1 for response in responses])
     if not counts.any():
-        return totals
-    ids = right_pad([response[:-1] for response in responses], next(model.parameters()).device)
+        return torch.zeros(0, device=device)
+    ids = right_pad([response[:-1] for response in responses], device)
     steps = torch.arange(ids.shape[1])
     in_prompt = torch.arange(cache.get_seq_length()) < prompt_lengths[:, None]
     mask = torch.cat([in_prompt, torch.ones(ids.shape, dtype=torch.bool)], dim=1)
     scored_rows, scored_columns = (steps < counts[:, None]).nonzero(as_tuple=True)
-    logits, _ = forward_at(
+    logps, _ = score_at(
         model,
         scored_rows,
         scored_columns,
+        torch.tensor([token for response in responses for token in response[1:]]),
         input_ids=ids,
-        attention_mask=mask.to(ids.device),
-        position_ids=(prompt_lengths[:, None] + steps).to(ids.device),
-        past_key_values=_copy_rows(cache, rows.to(ids.device)),
+        attention_mask=mask.to(device),
+        position_ids=(prompt_lengths[:, None] + steps).to(device),
+        past_key_values=_copy_rows(cache, rows.to(device)),
         use_cache=True,
     )
-    tokens = torch.tensor([token for response in responses for token in response[1:]])
-    return totals.index_add(0, scored_rows, log_likelihood(logits, tokens).double().cpu())
+    return logps
 
 
 def _copy_rows(cache: Any, rows: Tensor) -> Any:
