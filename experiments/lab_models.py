@@ -19,7 +19,7 @@ from lingualign.lab.grammar import LANGUAGES
 from lingualign.lab.judge import Judgement, judge
 from lingualign.lab.prompts import prompts
 from lingualign.logprobs import ScoredSequence, sequence_logprobs
-from lingualign.measures.win_rate import bootstrap
+from lingualign.measures.win_rate import bootstrap, outcome
 from lingualign.models import load_model, load_tokenizer
 from lingualign.prompts import ChatFormat, ParallelPrompts, with_directive
 from lingualign.records import Response
@@ -65,14 +65,21 @@ def quality_table(models: dict[str, Path | str], n: int, seed: int) -> str:
     lines.append("|" + "---|" * (6 + len(traits)))
     for decoding, temperature in DECODINGS.items():
         base: dict[str, list[list[Judgement]]] = {}
+        base_responses: dict[str, list[list[Response]]] = {}
         for name, folder in models.items():
             responses = sample(folder, asked, temperature, 1, seed)
             words = judged(responses)
-            base = base or words
+            base, base_responses = base or words, base_responses or responses
             outcomes = {
                 language: [
-                    0.5 if abs(a.reward - b.reward) < 1e-9 else float(a.reward > b.reward)
-                    for (a,), (b,) in zip(words[language], base[language], strict=True)
+                    outcome(a.reward, b.reward, answer["text"], other["text"])
+                    for (a,), (b,), (answer,), (other,) in zip(
+                        words[language],
+                        base[language],
+                        responses[language],
+                        base_responses[language],
+                        strict=True,
+                    )
                 ]
                 for language in LANGUAGES
             }
