@@ -23,6 +23,7 @@ from lingualign.prompts import ChatFormat
 from lingualign.records import REFERENCE_LOGPS, Pair, read_table, write_table
 from lingualign.training import TrainingResult, reference_logps, train
 from lingualign.training.collate import encode_pairs
+from lingualign.training.objectives import OBJECTIVES
 from lingualign.training.policy import disable_dropout
 from lingualign.training.preference import last_checkpoint
 
@@ -116,8 +117,12 @@ def test_first_step_starts_from_log_2_plus_nll(
     assert seen[0]["loss"] == pytest.approx(math.log(2) + 0.5 * nll, rel=1e-5)
 
 
-def test_accumulation_is_exact(fit: Train) -> None:
-    """11 pairs: the last step has 3, split as 1+1+1, 2+1 and 3, where means of means would differ."""
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_accumulation_is_exact(fit: Train, objective: str) -> None:
+    """11 pairs: the last step has 3, split as 1+1+1, 2+1 and 3, where means of means would differ.
+
+    So would kto-pair with means of its own in every micro-batch.
+    """
     pairs = make_pairs(11)
     losses: dict[int, list[float]] = {}
     trained = {}
@@ -126,6 +131,7 @@ def test_accumulation_is_exact(fit: Train) -> None:
         result = fit(
             str(micro),
             pairs,
+            objective=objective,
             micro_batch_pairs=micro,
             epochs=2,
             on_step=lambda d, t, v: curve.append(v["loss"]),  # noqa: B023
@@ -144,6 +150,51 @@ def test_training_learns_the_preference(fit: Train) -> None:
     assert result.metrics["margin"] > 1 and result.metrics["accuracy"] == 1
     assert result.metrics["loss"] < seen[0][2]["loss"]
     assert result.pairs == 16 and result.steps == 20 and result.resumed_at == 0
+
+
+@pytest.mark.parametrize(
+    ("objective", "settings"),
+    [("dpo", {}), ("ipo", {"beta": 0.5}), ("simpo", {"beta": 2.0}), ("kto-pair", {})],
+)
+def test_every_objective_widens_its_margin(fit: Train, objective: str, settings: dict[str, Any]) -> None:
+    seen: list[Mapping[str, float]] = []
+    fit(
+        "run",
+        make_pairs(16),
+        objective=objective,
+        nll_weight=0,
+        epochs=5,
+        micro_batch_pairs=3,
+        on_step=lambda done, total, values: seen.append(dict(values)),
+        **settings,
+    )
+    assert {objective, "nll", "margin", "accuracy", "loss"} <= seen[0].keys()
+    assert seen[-1]["margin"] > seen[0]["margin"] + 0.3
+    assert seen[-1]["loss"] < seen[0]["loss"]
+    assert seen[-1]["loss"] == pytest.approx(seen[-1][objective], rel=1e-5)
+
+
+def test_kto_pair_resumes_with_dropout(fit: Train) -> None:
+    """With an adapter's dropout, the pass that computes the means takes none of its draws."""
+    pairs = make_pairs(12)
+    settings: dict[str, Any] = {
+        "objective": "kto-pair",
+        "lora": LoraConfig(r=4, dropout=0.1),
+        "epochs": 2,
+        "save_steps": 1,
+        "micro_batch_pairs": 4,
+    }
+
+    def kill(done: int, total: int, values: Mapping[str, float]) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    whole = weights(fit("whole", pairs, **settings).model)
+    with pytest.raises(KeyboardInterrupt):
+        fit("killed", pairs, on_step=kill, **settings)
+    resumed = fit("killed", pairs, **settings)
+    assert resumed.resumed_at == 2
+    assert largest_difference(weights(resumed.model), whole) == 0
 
 
 def test_the_same_seed_gives_the_same_weights(fit: Train) -> None:
@@ -358,7 +409,8 @@ def test_another_reference_moves_the_margin(
 def test_gradient_checkpointing_changes_nothing(fit: Train) -> None:
     pairs = make_pairs(8)
     plain = weights(fit("plain", pairs).model)
-    assert largest_difference(weights(fit("saving", pairs, gradient_checkpointing=True).model), plain) < 1e-5
+    # Prompts are then computed with every response, not once: the same to rounding, which AdamW enlarges.
+    assert largest_difference(weights(fit("saving", pairs, gradient_checkpointing=True).model), plain) < 1e-4
 
 
 def test_dropout_of_the_policy_is_off() -> None:

@@ -151,17 +151,25 @@ class LoraConfig(Section):
 class TrainingConfig(Section):
     """The preference training of one iteration."""
 
-    objective: Literal["dpo"] = "dpo"
-    """dpo: DPO plus `nll_weight` times the NLL of the chosen response, a token mean per sequence."""
+    objective: Literal["dpo", "ipo", "simpo", "kto-pair"] = "dpo"
+    """What is minimised, plus `nll_weight` times the NLL of the chosen response. dpo: -log sigmoid of the
+    margin between log-ratios. ipo: the squared distance from 1 / (2 beta) of the margin between their token
+    means. simpo: as dpo, between token means of log-probs, without the reference. kto-pair: each response
+    against the mean log-ratio of the other side; one forward pass more."""
 
     beta: float = Field(0.1, gt=0)
-    """Inverse temperature of DPO (paper: 0.1)."""
+    """Scale of the margin. dpo, kto-pair: inverse temperature (paper: 0.1). ipo: the margin to reach is
+    1 / (2 beta) nats a token. simpo: 2.0 or 2.5 in its paper; 0.1 is far too small."""
+
+    simpo_gamma: float = Field(0.5, ge=0)
+    """Margin that simpo is to reach, times beta (its paper: 0.1 to 0.8 times beta; TRL: 0.5)."""
 
     nll_weight: float = Field(1.0, ge=0)
-    """Weight of the NLL term (paper: 1)."""
+    """Weight of the NLL of the chosen response, a token mean per sequence (paper: 1). 0: none."""
 
     reference: Literal["policy", "initial"] = "policy"
-    """The frozen model of DPO: the policy at the start of the iteration, or the run's reference model."""
+    """The frozen model of the objective: the policy at the start of the iteration, or the run's reference
+    model. simpo makes no use of it."""
 
     learning_rate: float = Field(5e-7, gt=0)
     """Peak learning rate (the paper's is unknown; ours)."""

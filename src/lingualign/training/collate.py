@@ -110,4 +110,5 @@ def collate(examples: Sequence[Example]) -> dict[str, Any]:
         "ref_chosen_logps": torch.tensor([example.ref_chosen_logps for example in examples]),
         "ref_rejected_logps": torch.tensor([example.ref_rejected_logps for example in examples]),
         "chosen_lengths": torch.tensor([len(pair.chosen.response_ids) for pair in pairs]),
+        "rejected_lengths": torch.tensor([len(pair.rejected.response_ids) for pair in pairs]),
     }

@@ -84,8 +84,8 @@ def train(
         dtype: See `load_model`.
         trust_remote_code: Run code that ships with the model.
         on_step: Called with (steps done, of how many, metrics) after each step. Metrics are means over the
-            pairs of the step: `loss`, its terms, `margin` in nats, `accuracy`; and `learning_rate`,
-            `grad_norm`.
+            pairs of the step: `loss`, its terms, `margin` in nats (of ipo and simpo, a token), `accuracy`;
+            and `learning_rate`, `grad_norm`.
 
     Raises:
         InputError: No pair is left, or a pair has no reference log-probabilities.

@@ -16,7 +16,7 @@ from transformers.trainer_callback import PrinterCallback
 from lingualign.config import TrainingConfig
 from lingualign.logprobs import token_logprobs
 from lingualign.training.collate import Example, collate
-from lingualign.training.objectives import OBJECTIVES
+from lingualign.training.objectives import NEED_STEP_RATIOS, PairLogps, preference_loss
 
 OnStep = Callable[
     [int, int, Mapping[str, float]], None
@@ -52,7 +52,6 @@ class PreferenceTrainer(Trainer):
         # Tells the Trainer that compute_loss divides by the items of the whole step itself.
         self.model_accepts_loss_kwargs = True
         self._config = config
-        self._objective = OBJECTIVES[config.objective]
         self._values: dict[str, list[Tensor]] = {}  # of the pairs since the last log
 
     def get_batch_samples(
@@ -61,14 +60,19 @@ class PreferenceTrainer(Trainer):
         """The micro-batches of one optimiser step, and the number of pairs in them over all processes.
 
         The pairs of a step are dealt out to its micro-batches by length. Their gradients add up to the same
-        whatever the order, and there is less padding to compute.
+        whatever the order, and there is less padding to compute. What an objective needs to know of the whole
+        step goes into each of them.
         """
         drawn, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         examples = sorted((example for batch in drawn for example in batch), key=Example.longest)
         size = self.args.per_device_train_batch_size
         batches = [collate(examples[start : start + size]) for start in range(0, len(examples), size)]
-        count = torch.tensor(len(examples), device=device)
-        return batches, self.accelerator.reduce(count, reduction="sum")
+        pairs = self.accelerator.reduce(torch.tensor(len(examples), device=device), reduction="sum")
+        if self._config.objective in NEED_STEP_RATIOS:
+            step_ratios = self._sum_of_ratios(batches, device) / pairs
+            for batch in batches:
+                batch["step_ratios"] = step_ratios
+        return batches, pairs
 
     def compute_loss(
         self,
@@ -78,23 +82,26 @@ class PreferenceTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The part of the step's mean loss that the pairs of one micro-batch make up."""
-        logps = torch.stack([tokens.sum() for tokens in token_logprobs(model, inputs["sequences"])])
-        chosen, rejected = logps.chunk(2)
-        losses, values = self._objective(
-            chosen,
-            rejected,
-            inputs["ref_chosen_logps"],
-            inputs["ref_rejected_logps"],
-            inputs["chosen_lengths"],
-            beta=self._config.beta,
-            nll_weight=self._config.nll_weight,
-        )
+        losses, values = preference_loss(_pair_logps(model, inputs), self._config)
         for name, value in values.items():
             self._values.setdefault(name, []).append(value)
         pairs = len(losses) if num_items_in_batch is None else num_items_in_batch
         # Gradients are averaged over processes afterwards, and `pairs` counts those of all.
         loss = losses.sum() / pairs * self.accelerator.num_processes
         return (loss, values) if return_outputs else loss
+
+    def _sum_of_ratios(self, batches: list[dict[str, Any]], device: torch.device) -> Tensor:
+        """Sums of chosen and of rejected log-ratios [2] over all pairs of a step, in all processes."""
+        model = self.model_wrapped
+        mode = model.training
+        model.eval()  # without an adapter's dropout, whose draws belong to the pass with gradients
+        total = torch.zeros(2, device=device)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            for batch in batches:
+                logps = _pair_logps(model, batch)
+                total += torch.stack([logps.chosen_ratios.sum(), logps.rejected_ratios.sum()])
+        model.train(mode)
+        return self.accelerator.reduce(total, reduction="sum")
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Logs, and with the loss the means of the objective's values since the last time."""
@@ -106,6 +113,22 @@ class PreferenceTrainer(Trainer):
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Of a micro-batch, forward and backward: 6 a parameter and token."""
         return 6 * sum(p.numel() for p in self.model.parameters()) * sum(map(len, inputs["sequences"]))
+
+
+def _pair_logps(model: nn.Module, inputs: dict[str, Any]) -> PairLogps:
+    """The log-probabilities of a micro-batch, in one forward pass."""
+    logps = torch.stack([tokens.sum() for tokens in token_logprobs(model, inputs["sequences"])])
+    chosen, rejected = logps.chunk(2)
+    step_ratios = inputs.get("step_ratios")
+    return PairLogps(
+        policy_chosen=chosen,
+        policy_rejected=rejected,
+        ref_chosen=inputs["ref_chosen_logps"].to(logps.device),
+        ref_rejected=inputs["ref_rejected_logps"].to(logps.device),
+        chosen_lengths=inputs["chosen_lengths"].to(logps.device),
+        rejected_lengths=inputs["rejected_lengths"].to(logps.device),
+        step_ratios=step_ratios if step_ratios is None else step_ratios.to(logps.device),
+    )
 
 
 class _Report(TrainerCallback):

@@ -1,9 +1,11 @@
-"""DPO with the negative log-likelihood of the chosen response beside it."""
+"""DPO: a classifier of the preferred response by the policy's own log-ratios."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn.functional import logsigmoid
+
+from lingualign.training.objectives.base import PairLogps
 
 CITATION = """\
 @inproceedings{rafailov2023direct,
@@ -17,60 +19,39 @@ CITATION = """\
 """
 
 
-def dpo_nll_loss(
-    policy_chosen_logps: Tensor,
-    policy_rejected_logps: Tensor,
-    ref_chosen_logps: Tensor,
-    ref_rejected_logps: Tensor,
-    chosen_lengths: Tensor,
-    beta: float,
-    nll_weight: float,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """DPO plus the NLL of the chosen response, a loss a pair.
+def dpo_loss(logps: PairLogps, *, beta: float) -> tuple[Tensor, Tensor]:
+    """DPO, a loss a pair.
 
         margin = (log pi(y_w|x) - log ref(y_w|x)) - (log pi(y_l|x) - log ref(y_l|x))
-        loss   = -log sigmoid(beta * margin)  +  nll_weight * (-log pi(y_w|x) / |y_w|)
-
-    The NLL is a mean over the tokens of one response. Where it is instead summed, or averaged over the tokens
-    of a batch, long responses count for more, and the loss depends on what else is in the batch.
+        loss   = -log sigmoid(beta * margin)
 
     References:
         - Direct Preference Optimization: https://arxiv.org/abs/2305.18290
-        - Iterative Reasoning Preference Optimization, for the NLL term: https://arxiv.org/abs/2404.19733
-        - Implicit Cross-Lingual Rewarding, which uses beta 0.1 and NLL weight 1:
-        https://arxiv.org/abs/2503.04647
+        - Implicit Cross-Lingual Rewarding, which uses beta 0.1 and an NLL weight of 1:
+          https://arxiv.org/abs/2503.04647
 
     Inputs:
-        ====================== ===== =======================================================
-        log-probability        shape of
-        ====================== ===== =======================================================
-        policy_chosen_logps    [B]   the chosen responses under the model in training, nats
-        policy_rejected_logps  [B]   the rejected responses under it
-        ref_chosen_logps       [B]   the chosen responses under the frozen reference
-        ref_rejected_logps     [B]   the rejected responses under it
-        ====================== ===== =======================================================
+        ================ ===== =======================================================
+        log-probability  shape of
+        ================ ===== =======================================================
+        policy_chosen    [B]   the chosen responses under the model in training, nats
+        policy_rejected  [B]   the rejected responses under it
+        ref_chosen       [B]   the chosen responses under the frozen reference
+        ref_rejected     [B]   the rejected responses under it
+        ================ ===== =======================================================
 
     Args:
-        policy_chosen_logps: See above; sums over response tokens, as all four are.
-        policy_rejected_logps: See above.
-        ref_chosen_logps: See above.
-        ref_rejected_logps: See above.
-        chosen_lengths: Tokens of the chosen responses [B], the end token counted where it is scored.
+        logps: See above; sums over response tokens.
         beta: How strongly the policy is held to the reference: the larger, the closer.
-        nll_weight: Weight of the NLL term; 0 is plain DPO.
 
     Returns:
-        Loss of each pair [B], and detached values [B] to log: both terms (`dpo`, `nll`), `margin` in nats,
-        and `accuracy`, 1 where the policy prefers the chosen response more than the reference does.
+        Loss of each pair [B], and its margin in nats [B].
 
     Example:
-        >>> c, r, rc, rr, n = (torch.tensor([x]) for x in (-120.0, -83.0, -125.0, -80.0, 100))
-        >>> loss, values = dpo_nll_loss(c, r, rc, rr, n, beta=0.1, nll_weight=1.0)
-        >>> round(loss.item(), 4), round(values["dpo"].item(), 4), round(values["nll"].item(), 4)
-        (1.5711, 0.3711, 1.2)
+        >>> c, r, rc, rr, n, m = (torch.tensor([x]) for x in (-120.0, -83.0, -125.0, -80.0, 100, 50))
+        >>> loss, margin = dpo_loss(PairLogps(c, r, rc, rr, n, m), beta=0.1)
+        >>> margin.item(), round(loss.item(), 4)  # 5 + 3 = 8; -log sigmoid(0.8)
+        (8.0, 0.3711)
     """
-    margin = (policy_chosen_logps - ref_chosen_logps) - (policy_rejected_logps - ref_rejected_logps)
-    dpo = -logsigmoid(beta * margin)
-    nll = -policy_chosen_logps / chosen_lengths.clamp(min=1)  # an empty response has log-probability 0
-    values = {"dpo": dpo, "nll": nll, "margin": margin, "accuracy": (margin > 0).to(margin.dtype)}
-    return dpo + nll_weight * nll, {name: value.detach() for name, value in values.items()}
+    margin = logps.chosen_ratios - logps.rejected_ratios
+    return -logsigmoid(beta * margin), margin
