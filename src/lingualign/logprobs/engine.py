@@ -30,6 +30,8 @@ from lingualign.logprobs.sharing import (
 Progress = Callable[[int, int], None]  # (sequences done, of how many)
 
 UNLIMITED = 2**62
+# Tokens that one pass scores on CPU: more drop out of its cache, and then every layer waits for memory.
+SCORED_CPU = 2048
 # Where logits have to be made whole: most numbers of one pass on CPU, and the tokens that a pass may always
 # score; with fewer, reading the weights takes the time.
 MAX_LOGITS_CPU = 2**22
@@ -127,10 +129,10 @@ def _score(
 
 
 def _max_scored(model: nn.Module) -> int:
-    """Most tokens that may be scored in one forward pass."""
-    if has_linear_head(model):
-        return UNLIMITED  # their logits are never there together
+    """Most tokens that may be scored in one forward pass without gradients."""
     on_cpu = next(model.parameters()).device.type == "cpu"
+    if has_linear_head(model):  # whose logits are never there together
+        return SCORED_CPU if on_cpu else UNLIMITED
     return max(MIN_SCORED, (MAX_LOGITS_CPU if on_cpu else MAX_LOGITS) // text_config(model).vocab_size)
 
 
