@@ -99,7 +99,7 @@ def tiles(patch: pytest.MonkeyPatch) -> None:
 
 
 def whole_rows(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(engine, "can_share_prompts", lambda model, longest: False)
+    patch.setattr(engine, "WORTH_SHARING", 0)
 
 
 def tiles_and_whole_rows(patch: pytest.MonkeyPatch) -> None:
@@ -133,6 +133,7 @@ def test_every_path_gives_the_same_numbers_and_gradients(
     path: Callable[[pytest.MonkeyPatch], None],
     lora: bool,
 ) -> None:
+    monkeypatch.setattr(engine, "WORTH_SHARING", 1)
     model: Any = AutoModelForCausalLM.from_pretrained(family_folder(family))
     if lora:
         from peft import LoraConfig, get_peft_model

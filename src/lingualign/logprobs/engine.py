@@ -30,6 +30,8 @@ from lingualign.logprobs.sharing import (
 Progress = Callable[[int, int], None]  # (sequences done, of how many)
 
 UNLIMITED = 2**62
+# Prompts are shared where at most this part of the tokens is left: two passes and a mask have their price.
+WORTH_SHARING = 0.75
 # Tokens that one pass scores on CPU: more drop out of its cache, and then every layer waits for memory.
 SCORED_CPU = 2048
 # Where logits have to be made whole: most numbers of one pass on CPU, and the tokens that a pass may always
@@ -44,7 +46,7 @@ def token_logprobs(model: nn.Module, sequences: Sequence[ScoredSequence]) -> lis
     """Log-probability of every response token, with gradients where they are enabled.
 
     All sequences at once: the caller chooses the batch. A prompt that several of them share is computed once
-    where the model allows it (`can_share_prompts`).
+    where the model allows it (`can_share_prompts`) and it pays.
 
     Args:
         model: A causal language model; it is called as it is, in the mode (train or eval) that it is in.
@@ -122,10 +124,12 @@ def _score(
     """All responses of all groups, each prompt computed once where there is something to share."""
     if not groups:
         return iter(())
-    share = any(len(group.responses) > 1 for group in groups)
+    responses = sum(len(response) for group in groups for response in group.responses)
+    shared = responses + sum(len(group.prompt_ids) for group in groups)
+    whole = responses + sum(len(group.prompt_ids) * len(group.responses) for group in groups)
     longest = len(groups[-1].prompt_ids) + max(len(r) for group in groups for r in group.responses)
-    shares = share and can_share_prompts(model, longest)
-    return (shared_logprobs if shares else _plain_logprobs)(model, groups, max_cells, max_scored)
+    share = shared <= WORTH_SHARING * whole and can_share_prompts(model, longest)
+    return (shared_logprobs if share else _plain_logprobs)(model, groups, max_cells, max_scored)
 
 
 def _max_scored(model: nn.Module) -> int:
