@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from cases import Workload, load
-from measure import Contender, available_memory
+from measure import Kind, available_memory
 from peers import BETA, dpo_trainer, pairs_of, plain_logps
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -186,5 +186,5 @@ def sizes_that_fit(
     return tuple(size for size in sizes if size == min(sizes) or size * row <= available_memory() / 2)
 
 
-SCORING: dict[str, type[Contender]] = {"ours": OurScoring, "TRL": TrlScoring, "plain loop": PlainScoring}
-STEP: dict[str, type[Contender]] = {"ours": OurStep, "TRL": TrlStep, "plain loop": PlainStep}
+SCORING: dict[str, Kind] = {"ours": OurScoring, "TRL": TrlScoring, "plain loop": PlainScoring}
+STEP: dict[str, Kind] = {"ours": OurStep, "TRL": TrlStep, "plain loop": PlainStep}

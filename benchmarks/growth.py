@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -83,7 +84,7 @@ def measure_growth(workload: Workload, rounds: int, tune_rounds: int) -> Growth:
         work.batches = sizes_that_fit(sizes, model, workload, rows=1, copies=2)
         batches[k] = best_batch(work, tune_rounds)
         turns[f"ours {k}"] = work.ours
-        turns[f"plain {k}"] = lambda work=work, batch=batches[k]: work(batch)
+        turns[f"plain {k}"] = partial(work, batches[k])
     times = take_turns(turns, rounds)
     ours = {k: times[f"ours {k}"].seconds for k in COUNTS}
     tokens = {k: tokens_once(workload.first(k)) for k in COUNTS}

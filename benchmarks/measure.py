@@ -12,12 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+
+if TYPE_CHECKING:
+    from cases import Workload
 
 
 class Contender(Protocol):
@@ -27,10 +31,15 @@ class Contender(Protocol):
         batches: Batch sizes that it can be given, to choose the best one from.
     """
 
-    batches: Sequence[int]
+    @property
+    def batches(self) -> Sequence[int]:
+        """See above."""
 
     def __call__(self, batch: int) -> Any:
         """Does all the work once; what it returns is compared between contenders."""
+
+
+Kind = Callable[["Workload"], Contender]  # makes a contender ready for a workload
 
 
 @dataclass
@@ -83,7 +92,7 @@ def best_batch(contender: Contender, rounds: int) -> int:
     """The batch size at which a contender is fastest, by its best of some rounds."""
     if len(contender.batches) == 1:
         return contender.batches[0]
-    turns = {str(batch): lambda batch=batch: contender(batch) for batch in contender.batches}
+    turns = {str(batch): partial(contender, batch) for batch in contender.batches}
     times = take_turns(turns, rounds)
     return int(min(times, key=lambda batch: min(times[batch].wall)))
 

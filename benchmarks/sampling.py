@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 from cases import Workload, load
-from measure import Contender
+from measure import Kind
 
 from lingualign.models import load_tokenizer
 from lingualign.prompts import ChatFormat, Prompt
@@ -91,4 +91,4 @@ class GenerateSampling:
         return Sampled(responses, tokens)
 
 
-SAMPLING: dict[str, type[Contender]] = {"ours": OurSampling, "generate": GenerateSampling}
+SAMPLING: dict[str, Kind] = {"ours": OurSampling, "generate": GenerateSampling}

@@ -182,7 +182,8 @@ def test_allow_missing_keeps_what_all_languages_have(small: list[str], tmp_path:
 def test_different_vocabularies_and_missing_chat_template(
     small: list[str], tmp_path: Path, family_folder: FamilyFolder
 ) -> None:
-    assert "vocabular" in _error("validate", "icr", *small, f"reference={family_folder('gemma3', 0)}")
+    other = [f"reference={family_folder('gemma3', 0)}", f"output={tmp_path / 'run'}"]
+    assert "vocabular" in _error("validate", "icr", *small, *other)
     bare = tmp_path / "bare"
     bare.mkdir()
     for path in family_folder("llama", 0).iterdir():
