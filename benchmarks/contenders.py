@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from cases import Workload, load
 from measure import Kind, available_memory
-from peers import BETA, dpo_trainer, pairs_of, plain_logps
+from peers import BETA, dpo_trainer, pairs_of, plain_logps, plain_sums
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -75,13 +75,7 @@ class PlainScoring:
 
     def __call__(self, batch: int) -> np.ndarray:
         """Sums [model, row]."""
-        return np.stack([self._score(model, batch) for model in self.models])
-
-    @torch.inference_mode()
-    def _score(self, model: Any, batch: int) -> np.ndarray:
-        starts = range(0, len(self.rows), batch)
-        sums = [plain_logps(model, self.rows[start : start + batch]) for start in starts]
-        return torch.cat(sums).double().numpy()
+        return np.stack([plain_sums(model, self.rows, batch).double().numpy() for model in self.models])
 
 
 class Step(NamedTuple):

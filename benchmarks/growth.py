@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 from cases import Workload, load
 from contenders import BATCH_TOKENS, PlainScoring, sizes_that_fit
 from measure import best_batch, peak_gflops, take_turns
-from peers import plain_logps
+from peers import plain_sums
 from torch import nn
 
 from lingualign.logprobs import ScoredSequence, sequence_logprobs
@@ -59,10 +58,8 @@ class _One:
     def ours(self) -> None:
         sequence_logprobs(self.model, self.sequences, BATCH_TOKENS)
 
-    @torch.inference_mode()
     def __call__(self, batch: int) -> None:
-        for start in range(0, len(self.rows), batch):
-            plain_logps(self.model, self.rows[start : start + batch])
+        plain_sums(self.model, self.rows, batch)
 
 
 def measure_growth(workload: Workload, rounds: int, tune_rounds: int) -> Growth:

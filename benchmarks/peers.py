@@ -101,3 +101,11 @@ def plain_logps(model: Any, rows: Sequence[Row]) -> Tensor:
     logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits[:, :-1]
     logps = logits.log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
     return (logps * scored[:, 1:]).sum(-1)
+
+
+@torch.inference_mode()
+def plain_sums(model: Any, rows: Sequence[Row], batch: int) -> Tensor:
+    """`plain_logps` of rows as they come, in batches of a fixed size, without gradients."""
+    return torch.cat(
+        [plain_logps(model, rows[start : start + batch]) for start in range(0, len(rows), batch)]
+    )

@@ -23,7 +23,7 @@ from pathlib import Path
 from icr_ablation_tables import CEILING, DECODINGS, ICR, RANDOM, Report, Trained
 
 from lingualign.cli.reporters import make_reporter
-from lingualign.measures.win_rate import outcome
+from lingualign.measures.measure import outcomes_against
 from lingualign.models import load_tokenizer
 from lingualign.pipeline import single
 from lingualign.pipeline.inputs import load_heldout
@@ -118,17 +118,7 @@ def train_and_measure(variant: Variant, pairs: list[Pair], settings: list[str], 
     for decoding, kind in DECODINGS.items():
         start, after = (read_answers(measured, number, kind, heldout) for number in (0, 1))
         outcomes[decoding] = {
-            language: [
-                outcome(score["reward"], before["reward"], response["text"], base["text"])
-                for response, score, base, before in zip(
-                    after.responses[language],
-                    after.scores[language],
-                    start.responses[language],
-                    start.scores[language],
-                    strict=True,
-                )
-            ]
-            for language in config.languages
+            language: outcomes_against(after, start, language) for language in config.languages
         }
     pairing = json.loads((work / variant.folder / "pairs" / "pairs.json").read_text(encoding="utf-8"))
     return Trained(pairs, pairing, measures, outcomes)

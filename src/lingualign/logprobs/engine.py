@@ -105,7 +105,7 @@ def sequence_logprobs(
                         todo.difference_update(own)
                     if progress is not None:
                         progress(len(sequences) - len(todo), len(sequences))
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except RuntimeError as error:
             longest = max(len(sequences[place]) for place in todo)
             if not _is_out_of_memory(error) or batch_tokens < longest:
                 raise

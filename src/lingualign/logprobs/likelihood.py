@@ -64,7 +64,7 @@ class _OfLogits(torch.autograd.Function):
             logits.split(rows), tokens.split(rows), total.split(rows), gradient.split(rows), strict=True
         )
         for part, token, lse, factor in parts:
-            _into_gradient(part, token, lse, factor)
+            _into_gradient(part, token, torch.ones_like(lse), lse, factor)
         return logits, None
 
 
@@ -102,9 +102,7 @@ class _OfHidden(torch.autograd.Function):
             for columns in _slices(len(weight), TILE_VOCABULARY):
                 logits = _tile(states, weight, bias, columns, ctx.dtype)
                 inside, place = _inside(tokens[rows], columns)
-                logits.sub_(total[rows][:, None]).exp_()
-                logits.scatter_add_(1, place[:, None], -inside.float()[:, None])
-                logits.mul_(-gradient[rows][:, None])
+                _into_gradient(logits, place, inside.float(), total[rows], gradient[rows])
                 slopes = logits.to(ctx.dtype)
                 if of_hidden is not None:
                     of_hidden[rows] += slopes @ weight[columns].to(ctx.dtype)
@@ -127,10 +125,10 @@ def _inside(tokens: Tensor, columns: slice) -> tuple[Tensor, Tensor]:
     return inside, torch.where(inside, tokens - columns.start, 0)
 
 
-def _into_gradient(logits: Tensor, tokens: Tensor, total: Tensor, factor: Tensor) -> None:
-    """Overwrites logits by factor * (onehot(token) - softmax)."""
+def _into_gradient(logits: Tensor, places: Tensor, hits: Tensor, total: Tensor, factor: Tensor) -> None:
+    """Overwrites logits by factor * (onehot(place) - softmax); hits is 0 where the token is elsewhere."""
     logits.sub_(total[:, None]).exp_()
-    logits.scatter_add_(1, tokens[:, None], torch.full_like(total, -1.0)[:, None])
+    logits.scatter_add_(1, places[:, None], -hits[:, None])
     logits.mul_(-factor[:, None])
 
 

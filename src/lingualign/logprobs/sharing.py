@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lingualign.logprobs.head import forward_at, score_at, text_config, unwrap
+from lingualign.logprobs.head import score_at, text_config, unwrap
 from lingualign.logprobs.sequences import ScoredSequence, cut_batches, right_pad
 
 
@@ -97,19 +97,20 @@ def shared_logprobs(
         What each forward pass over responses gave.
     """
     lengths = [len(group.prompt_ids) for group in groups]
-    for part in cut_batches(lengths, [1] * len(groups), max_cells, max_scored):
+    counts = [len(group.responses) for group in groups]
+    for part in cut_batches(lengths, counts, max_cells, max_scored):
         block, prompt_lengths = groups[part], torch.tensor(lengths[part])
         cache, first_logps = _read_prompts(model, block)
         todo = [(row, *item) for row, group in enumerate(block) for item in group.responses.items()]
-        todo.sort(key=lambda item: len(item[1]))
+        order = sorted(range(len(todo)), key=lambda place: len(todo[place][1]))
+        todo, first_logps = [todo[place] for place in order], first_logps[order]
         scored = [len(response) for _, response, _ in todo]
         cells = [lengths[part][-1] + tokens for tokens in scored]
         for batch in cut_batches(cells, scored, max_cells, max_scored):
             rows = torch.tensor([row for row, _, _ in todo[batch]])
             responses = [response for _, response, _ in todo[batch]]
-            first = first_logps[rows, [response[0] for response in responses]]
             rest = _read_responses(model, cache, rows, prompt_lengths[rows], responses)
-            logps = torch.cat([first, rest])[_response_order(scored[batch]).to(first.device)]
+            logps = torch.cat([first_logps[batch], rest])[_response_order(scored[batch]).to(rest.device)]
             yield Scored([places for _, _, places in todo[batch]], scored[batch], logps)
 
 
@@ -123,11 +124,19 @@ def _response_order(lengths: Sequence[int]) -> Tensor:
 
 
 def _read_prompts(model: nn.Module, block: Sequence[PromptGroup]) -> tuple[Any, Tensor]:
-    """The cache of the prompts, and the log-probabilities [prompts, vocabulary] of the token behind each."""
+    """The cache of the prompts, and the log-probability [responses] of the first token of each response."""
+    counts = torch.tensor([len(group.responses) for group in block])
     last = torch.tensor([len(group.prompt_ids) - 1 for group in block])
     ids = right_pad([group.prompt_ids for group in block], next(model.parameters()).device)
-    logits, output = forward_at(model, torch.arange(len(block)), last, input_ids=ids, use_cache=True)
-    return output.past_key_values, logits.float().log_softmax(-1)
+    logps, output = score_at(
+        model,
+        torch.arange(len(block)).repeat_interleave(counts),
+        last.repeat_interleave(counts),
+        torch.tensor([response[0] for group in block for response in group.responses]),
+        input_ids=ids,
+        use_cache=True,
+    )
+    return output.past_key_values, logps
 
 
 def _read_responses(

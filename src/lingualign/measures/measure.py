@@ -90,7 +90,7 @@ def measure_answers(
     win_rates: dict[str, Interval] = {}
     target: Interval | None = None
     if start is not None:
-        outcomes = {language: _outcomes(answers, start, language) for language in answers.responses}
+        outcomes = {language: outcomes_against(answers, start, language) for language in answers.responses}
         win_rates = bootstrap(outcomes, resamples, seed)
         targets = {language: values for language, values in outcomes.items() if language != source_language}
         target = bootstrap(targets, resamples, seed)["mean"]
@@ -112,7 +112,8 @@ def measure_answers(
     return DecodingMeasure(languages, target)
 
 
-def _outcomes(answers: JudgedAnswers, start: JudgedAnswers, language: str) -> list[float]:
+def outcomes_against(answers: JudgedAnswers, start: JudgedAnswers, language: str) -> list[float]:
+    """Whether each answer in a language wins against the start's to the same prompt: 1, 1/2 or 0."""
     return [
         outcome(score["reward"], base_score["reward"], response["text"], base["text"])
         for response, score, base, base_score in zip(

@@ -157,9 +157,9 @@ def _pair_language(
         kept = candidates
         for name, keep in filters.items():
             before, kept = kept, keep(kept)
-            gone = [candidate for candidate in before if candidate not in kept]
-            removed[name] += len(gone)
-            if name == "language" and config.wrong_language == "reject" and kept and gone:
+            removed[name] += len(before) - len(kept)
+            if name == "language" and config.wrong_language == "reject" and 0 < len(kept) < len(before):
+                gone = [candidate for candidate in before if candidate not in kept]
                 astray[prompt_id] = min(gone, key=lambda candidate: candidate.reward)
         if len(kept) > 1 or prompt_id in astray:
             left[prompt_id] = kept
