@@ -16,7 +16,16 @@ from transformers import AutoModelForCausalLM
 
 from conftest import FamilyFolder, LoadFamily
 from families import SLIDING_WINDOW
-from lingualign.logprobs import ScoredSequence, engine, head, likelihood, sequence_logprobs, token_logprobs
+from lingualign.logprobs import (
+    ScoredSequence,
+    attention,
+    engine,
+    head,
+    likelihood,
+    sequence_logprobs,
+    token_logprobs,
+)
+from lingualign.logprobs.passes import can_pack
 
 VOCABULARY = 600
 
@@ -98,13 +107,21 @@ def tiles(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(likelihood, "TILE_CPU", 77 * 4)
 
 
-def whole_rows(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(engine, "WORTH_SHARING", 0)
+def padded_rows(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(engine, "can_pack", lambda model, longest: False)
 
 
-def tiles_and_whole_rows(patch: pytest.MonkeyPatch) -> None:
+def tiles_and_padded_rows(patch: pytest.MonkeyPatch) -> None:
     tiles(patch)
-    whole_rows(patch)
+    padded_rows(patch)
+
+
+def one_stretch_a_call(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(attention, "CELLS_CPU", 1)
+
+
+def stretches_of_all_sizes_in_a_call(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(attention, "CELLS_CPU", 2**62)
 
 
 def results(model: Any, sequences: list[ScoredSequence]) -> tuple[list[Tensor], dict[str, Tensor]]:
@@ -124,8 +141,11 @@ def same(a: Tensor, b: Tensor) -> None:
     torch.testing.assert_close(a, b, atol=1e-4 * float(a.abs().max()) + 1e-9, rtol=0)
 
 
+PATHS = [tiles, padded_rows, tiles_and_padded_rows, one_stretch_a_call, stretches_of_all_sizes_in_a_call]
+
+
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
-@pytest.mark.parametrize("path", [tiles, whole_rows, tiles_and_whole_rows])
+@pytest.mark.parametrize("path", PATHS)
 def test_every_path_gives_the_same_numbers_and_gradients(
     family: str,
     family_folder: FamilyFolder,
@@ -133,7 +153,6 @@ def test_every_path_gives_the_same_numbers_and_gradients(
     path: Callable[[pytest.MonkeyPatch], None],
     lora: bool,
 ) -> None:
-    monkeypatch.setattr(engine, "WORTH_SHARING", 1)
     model: Any = AutoModelForCausalLM.from_pretrained(family_folder(family))
     if lora:
         from peft import LoraConfig, get_peft_model
@@ -171,11 +190,10 @@ def test_prompts_are_computed_once_with_gradients_too(
     model.model.embed_tokens.register_forward_hook(lambda _m, ids, _o: seen.append(ids[0].numel()))
     prompt = list(range(1, 41))
     sequences = [ScoredSequence(prompt, [5, 6, 7]), ScoredSequence(prompt, [8, 9])]
-    head.has_linear_head(model)
+    assert can_pack(model, 43)
     seen.clear()
     token_logprobs(model, sequences)
-    assert seen == [40, 2 * 2]  # the prompt, and all of both responses but their last tokens
-    # A model that recomputes its layers in the backward pass keeps no cache: whole rows.
+    assert seen == [40 + 2 + 1]  # the prompt, and all of both responses but their last tokens
     model.gradient_checkpointing_enable()
     seen.clear()
     token_logprobs(model, sequences)
@@ -187,21 +205,21 @@ def test_out_of_memory_halves_the_budget_and_loses_nothing(
 ) -> None:
     model, sequences = load_family("llama"), candidates()
     expected = sequence_logprobs(model, sequences, 1000)
-    score, budgets = engine._score, []
+    score, budgets = engine._passes, []
 
-    def short_of_memory(model: Any, groups: Any, max_cells: int, max_scored: int) -> Any:
-        budgets.append(max_cells)
-        for number, scored in enumerate(score(model, groups, max_cells, max_scored)):
-            if max_cells > 30 and number:
+    def short_of_memory(model: Any, groups: Any, batch_tokens: int) -> Any:
+        budgets.append(batch_tokens)
+        for number, scored in enumerate(score(model, groups, batch_tokens)):
+            if batch_tokens == 24 and number:
                 raise torch.OutOfMemoryError("CUDA out of memory.")
             yield scored
 
-    monkeypatch.setattr(engine, "_score", short_of_memory)
+    monkeypatch.setattr(engine, "_passes", short_of_memory)
     with caplog.at_level(logging.WARNING):
-        found = sequence_logprobs(model, sequences, 40)
+        found = sequence_logprobs(model, sequences, 24)
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert budgets == [40, 20]
-    assert "batch_tokens=20" in caplog.text
+    assert budgets == [24, 12]
+    assert "batch_tokens=12" in caplog.text
 
 
 def test_out_of_memory_at_one_sequence_is_an_error(
@@ -210,6 +228,6 @@ def test_out_of_memory_at_one_sequence_is_an_error(
     def no_memory(*_: object) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(engine, "_score", no_memory)
+    monkeypatch.setattr(engine, "_passes", no_memory)
     with pytest.raises(torch.OutOfMemoryError):
         sequence_logprobs(load_family("llama"), candidates(), 4096)

@@ -12,11 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel
+from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedModel
 
 from conftest import FamilyFolder, LoadFamily
 from families import FAMILIES, SLIDING_WINDOW, make_model, make_tokenizer
-from lingualign.logprobs import ScoredSequence, engine, sequence_logprobs, sharing, token_logprobs
+from lingualign.logprobs import ScoredSequence, engine, keep_packing, sequence_logprobs, token_logprobs
+from lingualign.logprobs.passes import can_pack
 from lingualign.logprobs.sequences import cut_batches
 
 VOCABULARY = 600
@@ -82,7 +83,7 @@ def ragged_batches(draw: st.DrawFn) -> list[ScoredSequence]:
     ]
 
 
-# Llama shares prompts; Gemma's window is shorter than some rows: both paths, and the switch between them.
+# Gemma's window is shorter than some rows.
 @pytest.mark.parametrize("name", ["llama", "gemma3"])
 @given(sequences=ragged_batches(), batch_tokens=st.sampled_from([1, 17, 40, 10_000]))
 def test_scores_do_not_depend_on_the_batch(
@@ -143,21 +144,21 @@ def test_what_fills_the_rows_changes_nothing(
     np.testing.assert_allclose(sequence_logprobs(family_model, some_sequences(), 1000), before, atol=1e-5)
 
 
-def test_shared_prompts_give_the_scores_of_whole_rows(
+def test_packed_rows_give_the_scores_of_padded_ones(
     family_model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(3)
-    prompts = [rng.integers(0, VOCABULARY, length).tolist() for length in (1, 3, 7)]
-    sequences = [  # no longer than the window, so that every family shares
+    prompts = [rng.integers(0, VOCABULARY, length).tolist() for length in (1, 3, SLIDING_WINDOW + 7)]
+    sequences = [
         ScoredSequence(prompt, rng.integers(0, VOCABULARY, length).tolist())
-        for length in (8, 1, 5, 2)
+        for length in (8, 1, 5, SLIDING_WINDOW + 2)
         for prompt in prompts
     ]
-    calls = count_calls(monkeypatch, "shared_logprobs")
-    shared = sequence_logprobs(family_model, sequences, batch_tokens=40)
-    assert calls == ["shared_logprobs"]
-    monkeypatch.setattr(engine, "can_share_prompts", lambda model, longest: False)
-    np.testing.assert_allclose(shared, sequence_logprobs(family_model, sequences, 40), atol=TOLERANCE)
+    calls = count_calls(monkeypatch, "packed_pass")
+    packed = sequence_logprobs(family_model, sequences, batch_tokens=70)
+    assert len(calls) > 1
+    monkeypatch.setattr(engine, "can_pack", lambda model, longest: False)
+    np.testing.assert_allclose(packed, sequence_logprobs(family_model, sequences, 70), atol=TOLERANCE)
 
 
 def count_calls(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
@@ -173,18 +174,59 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_prompts_are_shared_only_inside_the_window(load_family: LoadFamily, name: str) -> None:
-    model = load_family(name)
-    slides = name in ("gemma3", "mistral")
-    assert sharing.can_share_prompts(model, SLIDING_WINDOW - 1)
-    assert sharing.can_share_prompts(model, SLIDING_WINDOW) is not slides
+def test_every_family_packs_beyond_its_window(load_family: LoadFamily, name: str) -> None:
+    assert can_pack(load_family(name), 10 * SLIDING_WINDOW)
 
 
-def test_prompts_are_not_shared_by_a_recurrent_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=8, n_layer=1, n_head=1))
-    assert sharing.can_share_prompts(model, 20)
-    monkeypatch.setattr(GPT2LMHeadModel, "_is_stateful", True)
-    assert not sharing.can_share_prompts(model, 20)
+class Recurrent(nn.Module):
+    """Attention that carries something from token to token, as recurrent layers do."""
+
+    def __init__(self, attention: nn.Module) -> None:
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, hidden_states: torch.Tensor, **inputs: object) -> tuple[torch.Tensor, None]:
+        output, _ = self.attention(hidden_states=hidden_states, **inputs)
+        return output + hidden_states.cumsum(1), None
+
+
+@pytest.mark.parametrize("change", ["recurrent", "eager", "another window"])
+def test_models_that_cannot_be_packed_get_padded_rows(family_folder: FamilyFolder, change: str) -> None:
+    eager = {"attn_implementation": "eager"} if change == "eager" else {}
+    model = AutoModelForCausalLM.from_pretrained(family_folder("llama"), **eager).eval()
+    if change == "recurrent":
+        for layer in model.model.layers:
+            layer.self_attn = Recurrent(layer.self_attn)
+    if change == "another window":  # that layers do not pass on to their attention
+        model.config.attention_chunk_size = SLIDING_WINDOW
+        assert can_pack(model, SLIDING_WINDOW)
+    assert not can_pack(model, SLIDING_WINDOW + 1)
+    sequences = some_sequences()
+    scores = sequence_logprobs(model, sequences, 100)
+    expected = [sum(reference_logprobs(model, sequence)) for sequence in sequences]
+    np.testing.assert_allclose(scores, expected, atol=TOLERANCE, rtol=0)
+
+
+def test_layers_that_are_computed_again_are_packed_while_asked_to(family_folder: FamilyFolder) -> None:
+    model = AutoModelForCausalLM.from_pretrained(family_folder("gemma3")).train()
+    sequences = [s for s in some_sequences() if s.response_ids]
+
+    def gradients() -> list[torch.Tensor]:
+        model.zero_grad()
+        torch.cat(token_logprobs(model, sequences)).sum().backward()
+        return [parameter.grad.clone() for parameter in model.parameters()]
+
+    expected = gradients()
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    assert not can_pack(model, 10)
+    padded = gradients()
+    with keep_packing(model):
+        assert can_pack(model, 10)
+        packed = gradients()
+    assert not can_pack(model, 10)
+    for ours, theirs, also in zip(packed, expected, padded, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(also, theirs, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("overrides", [{"final_logit_softcapping": 2.0}, {"tie_word_embeddings": False}])

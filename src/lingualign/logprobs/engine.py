@@ -3,9 +3,6 @@
 The score of a response is the sum over *its* tokens, the first one included and padding never, of
 log p(token | prompt, earlier response tokens). It is a property of the sequence: the batch it is computed in
 changes nothing beyond the rounding of float32.
-
-Rows are padded on the right and passed without an attention mask: causal attention never looks right, so a
-token cannot see padding, positions count from 0 in every row, and attention can use its fastest kernel.
 """
 
 from __future__ import annotations
@@ -17,23 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lingualign.logprobs.head import MAX_LOGITS, has_linear_head, score_at, text_config
-from lingualign.logprobs.sequences import ScoredSequence, cut_batches, right_pad
-from lingualign.logprobs.sharing import (
-    PromptGroup,
-    Scored,
-    can_share_prompts,
-    group_by_prompt,
-    shared_logprobs,
-)
+from lingualign.logprobs.head import MAX_LOGITS, has_linear_head, text_config
+from lingualign.logprobs.packing import PromptGroup, cut_padded, cut_passes, group_by_prompt
+from lingualign.logprobs.passes import can_pack, packed_pass, padded_pass
+from lingualign.logprobs.sequences import ScoredSequence
 
 Progress = Callable[[int, int], None]  # (sequences done, of how many)
 
-UNLIMITED = 2**62
-# Prompts are shared where at most this part of the tokens is left: two passes and a mask have their price.
-WORTH_SHARING = 0.75
-# Tokens that one pass scores on CPU: more drop out of its cache, and then every layer waits for memory.
-SCORED_CPU = 2048
+# Tokens of one pass on CPU: more drop out of its cache, and then every layer waits for memory.
+PASS_CPU = 4096
 # Where logits have to be made whole: most numbers of one pass on CPU, and the tokens that a pass may always
 # score; with fewer, reading the weights takes the time.
 MAX_LOGITS_CPU = 2**22
@@ -45,8 +34,8 @@ logger = logging.getLogger(__name__)
 def token_logprobs(model: nn.Module, sequences: Sequence[ScoredSequence]) -> list[Tensor]:
     """Log-probability of every response token, with gradients where they are enabled.
 
-    All sequences at once: the caller chooses the batch. A prompt that several of them share is computed once
-    where the model allows it (`can_share_prompts`) and it pays.
+    All sequences in one pass: the caller chooses the batch. A prompt that several of them share is computed
+    once where the model allows it (`can_pack`).
 
     Args:
         model: A causal language model; it is called as it is, in the mode (train or eval) that it is in.
@@ -59,11 +48,11 @@ def token_logprobs(model: nn.Module, sequences: Sequence[ScoredSequence]) -> lis
         >>> sequence = ScoredSequence(chat.prompt_ids(messages), chat.response_ids(text, finished=True))
         >>> loss = -token_logprobs(model, [sequence])[0].mean()
     """
-    if not sequences:
-        return []
     found = [torch.zeros(0, device=next(model.parameters()).device)] * len(sequences)
-    for scored in _score(model, group_by_prompt(sequences), UNLIMITED, UNLIMITED):
-        for places, logps in zip(scored.places, scored.logps.split(scored.lengths), strict=True):
+    groups = group_by_prompt(sequences)
+    if groups:
+        score = packed_pass if can_pack(model, _longest(groups)) else padded_pass
+        for places, logps in _by_response(groups, score(model, groups)):
             for place in places:
                 found[place] = logps
     return found
@@ -77,9 +66,9 @@ def sequence_logprobs(
 ) -> np.ndarray:
     """Summed log-probability of every response.
 
-    Without gradients, in batches of sequences of like length. A prompt that several sequences share is
-    computed once where the model allows it (`can_share_prompts`), and so is a response that occurs twice
-    behind it. Where memory runs out, the budget is halved, and what has been scored is kept.
+    Without gradients, in passes of a bounded number of tokens. A prompt that several sequences share is
+    computed once a pass where the model allows it (`can_pack`), and so is a response that occurs twice behind
+    it. Where memory runs out, the budget is halved, and what has been scored is kept.
 
     Args:
         model: A causal language model in eval mode.
@@ -97,9 +86,10 @@ def sequence_logprobs(
         groups = group_by_prompt([sequences[place] for place in rest])
         try:
             with torch.inference_mode():
-                for scored in _score(model, groups, batch_tokens, _max_scored(model)):
-                    sums = [part.sum() for part in scored.logps.double().split(scored.lengths)]
-                    for places, value in zip(scored.places, torch.stack(sums).tolist(), strict=True):
+                for part, logps in _passes(model, groups, batch_tokens):
+                    responses = _by_response(part, logps.double())
+                    sums = torch.stack([own.sum() for _, own in responses]).tolist()
+                    for (places, _), value in zip(responses, sums, strict=True):
                         own = [rest[place] for place in places]
                         totals[own] = value
                         todo.difference_update(own)
@@ -118,59 +108,28 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _score(
-    model: nn.Module, groups: Sequence[PromptGroup], max_cells: int, max_scored: int
-) -> Iterator[Scored]:
-    """All responses of all groups, each prompt computed once where there is something to share."""
-    if not groups:
-        return iter(())
-    responses = sum(len(response) for group in groups for response in group.responses)
-    shared = responses + sum(len(group.prompt_ids) for group in groups)
-    whole = responses + sum(len(group.prompt_ids) * len(group.responses) for group in groups)
-    longest = len(groups[-1].prompt_ids) + max(len(r) for group in groups for r in group.responses)
-    share = shared <= WORTH_SHARING * whole and can_share_prompts(model, longest)
-    return (shared_logprobs if share else _plain_logprobs)(model, groups, max_cells, max_scored)
+def _longest(groups: Sequence[PromptGroup]) -> int:
+    return max(len(group.prompt_ids) + max(map(len, group.responses)) for group in groups)
 
 
-def _max_scored(model: nn.Module) -> int:
-    """Most tokens that may be scored in one forward pass without gradients."""
+def _by_response(groups: Sequence[PromptGroup], logps: Tensor) -> list[tuple[list[int], Tensor]]:
+    """Where in the caller's list each response stands, and the log-probabilities of its tokens."""
+    responses = [item for group in groups for item in group.responses.items()]
+    parts = logps.split([len(response) for response, _ in responses])
+    return [(places, part) for (_, places), part in zip(responses, parts, strict=True)]
+
+
+def _passes(
+    model: nn.Module, groups: Sequence[PromptGroup], batch_tokens: int
+) -> Iterator[tuple[Sequence[PromptGroup], Tensor]]:
+    """The groups of each forward pass, and the log-probabilities of all their response tokens."""
+    packs = can_pack(model, _longest(groups))
+    cut, score = (cut_passes, packed_pass) if packs else (cut_padded, padded_pass)
     on_cpu = next(model.parameters()).device.type == "cpu"
-    if has_linear_head(model):  # whose logits are never there together
-        return SCORED_CPU if on_cpu else UNLIMITED
-    return max(MIN_SCORED, (MAX_LOGITS_CPU if on_cpu else MAX_LOGITS) // text_config(model).vocab_size)
-
-
-def _plain_logprobs(
-    model: nn.Module, groups: Sequence[PromptGroup], max_cells: int, max_scored: int
-) -> Iterator[Scored]:
-    """What `shared_logprobs` gives, with the whole prompt before every response: for any causal model."""
-    todo = [
-        (ScoredSequence(group.prompt_ids, response), places)
-        for group in groups
-        for response, places in group.responses.items()
-    ]
-    todo.sort(key=lambda item: len(item[0]))
-    cells = [len(sequence) for sequence, _ in todo]
-    scored = [len(sequence.response_ids) for sequence, _ in todo]
-    for batch in cut_batches(cells, scored, max_cells, max_scored):
-        logps = _whole_rows(model, [sequence for sequence, _ in todo[batch]])
-        yield Scored([places for _, places in todo[batch]], scored[batch], logps)
-
-
-def _whole_rows(model: nn.Module, sequences: Sequence[ScoredSequence]) -> Tensor:
-    """Log-probabilities of all response tokens in a row, by one forward pass over whole sequences."""
-    lengths = torch.tensor([len(sequence.response_ids) for sequence in sequences])
-    rows = torch.arange(len(sequences)).repeat_interleave(lengths)
-    # The token at column c is predicted at column c - 1.
-    columns = torch.cat([torch.arange(len(s.prompt_ids), len(s)) for s in sequences]) - 1
-    logps, _ = score_at(
-        model,
-        rows,
-        columns,
-        torch.tensor([token for sequence in sequences for token in sequence.response_ids]),
-        input_ids=right_pad(
-            [[*s.prompt_ids, *s.response_ids] for s in sequences], next(model.parameters()).device
-        ),
-        use_cache=False,
-    )
-    return logps
+    tokens = min(batch_tokens, PASS_CPU) if on_cpu else batch_tokens
+    scored = tokens
+    if not has_linear_head(model):
+        logits = MAX_LOGITS_CPU if on_cpu else MAX_LOGITS
+        scored = max(MIN_SCORED, logits // text_config(model).vocab_size)
+    for part in cut(groups, tokens, scored):
+        yield part, score(model, part)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -104,6 +106,19 @@ def has_linear_head(model: nn.Module) -> bool:
     return _linear[inner]
 
 
+@contextmanager
+def trying_out(model: nn.Module) -> Iterator[None]:
+    """Without gradients and dropout: nothing of a trial is left, not even a random number drawn."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
 def _try_head(model: nn.Module, head: nn.Module) -> bool:
     if type(head) is not nn.Linear or head.weight.device.type == "meta":
         return False
@@ -111,7 +126,7 @@ def _try_head(model: nn.Module, head: nn.Module) -> bool:
     width, place = head.weight.shape[1], head.weight.device
     hidden = torch.linspace(-1000, 1000, width, dtype=head.weight.dtype, device=place)[None, None]
 
-    with torch.no_grad():
+    with trying_out(model):
         expected = head(hidden)
         with head.register_forward_pre_hook(lambda _head, arguments: (hidden, *arguments[1:])):
             ids = torch.zeros((1, 1), dtype=torch.long, device=place)

@@ -14,7 +14,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_callback import PrinterCallback
 
 from lingualign.config import TrainingConfig
-from lingualign.logprobs import token_logprobs
+from lingualign.logprobs import keep_packing, token_logprobs
 from lingualign.training.collate import Example, collate
 from lingualign.training.objectives import NEED_STEP_RATIOS, PairLogps, preference_loss
 
@@ -73,6 +73,11 @@ class PreferenceTrainer(Trainer):
             for batch in batches:
                 batch["step_ratios"] = step_ratios
         return batches, pairs
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
+        """Forward and backward of one micro-batch, with attention packed in both."""
+        with keep_packing(model):
+            return super().training_step(model, inputs, *args, **kwargs)
 
     def compute_loss(
         self,
