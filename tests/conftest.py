@@ -28,6 +28,12 @@ FamilyFolder = Callable[..., Path]
 LoadFamily = Callable[..., PreTrainedModel]
 
 
+@pytest.fixture(autouse=True)
+def same_precision_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On CPUs with AMX, `dtype: auto` would be bfloat16."""
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": False})
+
+
 @pytest.fixture(scope="session")
 def family_folder(tmp_path_factory: pytest.TempPathFactory) -> FamilyFolder:
     """`family_folder(name, seed=0)`: folder of a tiny model, made once a test run. Do not write into it."""

@@ -47,6 +47,16 @@ def test_half_precision_files_load_in_the_type_asked_for(family_folder: FamilyFo
     assert load_model(tmp_path, device="cpu", dtype="bfloat16").dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("amx", [True, False])
+def test_the_precision_is_the_machines(
+    family_folder: FamilyFolder, monkeypatch: pytest.MonkeyPatch, amx: bool
+) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": amx})
+    expected = torch.bfloat16 if amx else torch.float32
+    assert load_model(family_folder("llama"), device="cpu").dtype == expected
+    assert load_model(family_folder("llama"), device="cpu", dtype="float32").dtype == torch.float32
+
+
 def test_adapter_is_put_on_its_base(adapter: Path, family_folder: FamilyFolder) -> None:
     model = load_model(adapter, device="cpu")
     assert isinstance(model, PeftModel)

@@ -290,6 +290,20 @@ def test_model_is_saved_in_the_type_of_the_policy(fit: Train, tmp_path: Path) ->
     assert load_model(result.model, device="cpu", dtype="bfloat16").dtype == torch.bfloat16
 
 
+def test_bfloat16_arithmetic_trains_nearly_the_same(fit: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    def losses(name: str) -> list[float]:
+        curve: list[float] = []
+        result = fit(name, make_pairs(16), on_step=lambda done, total, v: curve.append(v["loss"]), epochs=3)
+        assert load_model(result.model, device="cpu", dtype="float32").dtype == torch.float32
+        return curve
+
+    exact = losses("float32")
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": True})
+    rounded = losses("bfloat16")
+    assert rounded != exact
+    assert rounded == pytest.approx(exact, rel=0.02)
+
+
 def test_lora_trains_an_adapter_against_its_base(
     fit: Train, family_folder: FamilyFolder, chat: ChatFormat
 ) -> None:

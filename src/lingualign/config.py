@@ -268,8 +268,8 @@ class RunConfig(Section):
     """auto: cuda if there is one, else cpu."""
 
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the weights in forward passes; log-probs are always summed in float32. auto: bfloat16 on a GPU that
-    has it, else float32."""
+    """Of the weights in forward passes; log-probs are always summed in float32. auto: bfloat16 on GPUs
+    that have it and on CPUs with AMX, else float32. See docs/performance.md for what it does to rewards."""
 
     base_model_prompts: bool = False
     """Use plain text prompts where a model has no chat template, instead of an error."""

@@ -110,12 +110,23 @@ def resolve_device(device: str = "auto") -> torch.device:
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The type of the weights; `auto` is bfloat16 on a GPU that has it, else float32."""
+    """The type of the weights; `auto` is bfloat16 where there are units for its products, else float32.
+
+    These are a GPU's tensor cores, and a CPU's AMX.
+    """
     import torch
 
     if dtype == "auto":
-        dtype = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+        dtype = "bfloat16" if _multiplies_bfloat16(device) else "float32"
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def load_model(

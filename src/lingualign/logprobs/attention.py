@@ -23,7 +23,7 @@ from lingualign.logprobs.packing import Stretch
 NAME = "lingualign_packed"
 # Queries times keys of the stretches that go through one call of SDPA, padding included: enough to keep the
 # machine busy, not so many that the padding costs more than the calls.
-CELLS_CPU = 2**18
+CELLS_CPU = 2**16
 CELLS = 2**24
 
 

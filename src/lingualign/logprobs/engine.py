@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lingualign.logprobs.head import MAX_LOGITS, has_linear_head, text_config
+from lingualign.logprobs.head import MAX_LOGITS, has_linear_head, is_sharded, text_config
 from lingualign.logprobs.packing import PromptGroup, cut_padded, cut_passes, group_by_prompt
 from lingualign.logprobs.passes import can_pack, packed_pass, padded_pass
 from lingualign.logprobs.sequences import ScoredSequence
@@ -85,7 +85,8 @@ def sequence_logprobs(
         rest = sorted(todo)
         groups = group_by_prompt([sequences[place] for place in rest])
         try:
-            with torch.inference_mode():
+            # FSDP2 would go on to train with buffers that it allocates here.
+            with torch.no_grad() if is_sharded(model) else torch.inference_mode():
                 for part, logps in _passes(model, groups, batch_tokens):
                     responses = _by_response(part, logps.double())
                     sums = torch.stack([own.sum() for _, own in responses]).tolist()

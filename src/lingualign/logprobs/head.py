@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from lingualign.logprobs.likelihood import log_likelihood, tiled_log_likelihood
 
@@ -96,14 +97,19 @@ def has_linear_head(model: nn.Module) -> bool:
     """Whether a model's logits are its head's weights times its hidden states and nothing else.
 
     Found out by trying, once a model. Not so for heads with an adapter or soft-capped logits; and not said of
-    a model inside a data-parallel wrapper, which may have its weights elsewhere.
+    a model whose weights a data-parallel wrapper or FSDP2 may keep elsewhere.
     """
-    if isinstance(getattr(model, "module", None), nn.Module):
+    if isinstance(getattr(model, "module", None), nn.Module) or is_sharded(model):
         return False
     inner = unwrap(model)
     if inner not in _linear:
         _linear[inner] = _try_head(model, inner.get_output_embeddings())
     return _linear[inner]
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether FSDP2 has spread the weights over processes."""
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def train(
     `output/checkpoints` and ends with the same weights. `output/model` appears complete or not at all; the
     checkpoints are then removed.
 
-    Weights are trained in float32; on a GPU, unless `dtype` is float32, with bfloat16 arithmetic (autocast).
+    Weights are trained in float32; where `dtype` comes to bfloat16, with arithmetic in that (autocast).
     A whole model is saved in the type that the policy's config names.
 
     Args:
@@ -100,7 +100,7 @@ def train(
     examples = join_reference(encoded, reference)
     start = resolve_spec(policy)
     place = resolve_device(device)
-    mixed = place.type == "cuda" and resolve_dtype(dtype, place) is torch.bfloat16
+    mixed = resolve_dtype(dtype, place) is torch.bfloat16
     checkpoints = output / "checkpoints"
     checkpoint = last_checkpoint(checkpoints)
     arguments = _arguments(config, checkpoints, len(examples), seed, cpu=place.type == "cpu", mixed=mixed)
