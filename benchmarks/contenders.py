@@ -86,22 +86,27 @@ class Step(NamedTuple):
 
 
 class OurStep:
-    """What `PreferenceTrainer` computes: one differentiable pass, and the reference without gradients."""
+    """What `PreferenceTrainer` computes: differentiable passes, and the reference without gradients."""
 
     def __init__(self, workload: Workload) -> None:
         self.policy, self.reference = load(workload.policy).train(), load(workload.reference)
         self.optimizer = _optimizer(self.policy)
-        rows = [ScoredSequence(*row) for row in workload.rows()]
-        self.sequences = rows[::2] + rows[1::2]
-        self.batches = (len(rows) // 2,)
+        self.rows = [ScoredSequence(*row) for row in workload.rows()]
+        self.pairs = len(self.rows) // 2
+        self.batches = _divisors(self.pairs)
 
     def __call__(self, batch: int) -> Step:
-        """One step; `batch` is all pairs."""
-        reference = torch.from_numpy(sequence_logprobs(self.reference, self.sequences, BATCH_TOKENS)).float()
-        logps = torch.stack([tokens.sum() for tokens in token_logprobs(self.policy, self.sequences)])
-        loss = _dpo(logps, reference).mean()
-        loss.backward()
-        return Step(loss.item(), _update(self.policy, self.optimizer))
+        """One step; `batch` counts pairs, as `training.micro_batch_pairs` does."""
+        total = 0.0
+        reference = torch.from_numpy(sequence_logprobs(self.reference, self.rows, BATCH_TOKENS)).float()
+        for start in range(0, len(self.rows), 2 * batch):
+            part = slice(start, start + 2 * batch)
+            logps = torch.stack([tokens.sum() for tokens in token_logprobs(self.policy, self.rows[part])])
+            ratios = logps - reference[part]
+            loss = _dpo(torch.cat([ratios[::2], ratios[1::2]])).sum() / self.pairs
+            loss.backward()
+            total += loss.item()
+        return Step(total, _update(self.policy, self.optimizer))
 
 
 class TrlStep:
@@ -144,15 +149,15 @@ class PlainStep:
             part = part[::2] + part[1::2]
             with torch.no_grad():
                 reference = plain_logps(self.reference, part)
-            loss = _dpo(plain_logps(self.policy, part), reference).sum() / self.pairs
+            loss = _dpo(plain_logps(self.policy, part) - reference).sum() / self.pairs
             loss.backward()
             total += loss.item()
         return Step(total, _update(self.policy, self.optimizer))
 
 
-def _dpo(logps: Tensor, reference: Tensor) -> Tensor:
-    """Losses [pairs] from log-probabilities [chosen, then rejected]."""
-    chosen, rejected = (logps - reference).chunk(2)
+def _dpo(ratios: Tensor) -> Tensor:
+    """Losses [pairs] from log-ratios [chosen, then rejected]."""
+    chosen, rejected = ratios.chunk(2)
     return -logsigmoid(BETA * (chosen - rejected))
 
 

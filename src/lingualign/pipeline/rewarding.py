@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lingualign.rewards import ImplicitReward, Reward
     from lingualign.rewards.implicit import Context
 
-CHECKED_PROMPTS = 100  # a language, scored under a second context
+CHECKED_PROMPTS = 50  # a language, scored under a second context
 LAB_LABELS = 300  # labelled English pairs of the lab
 
 
