@@ -113,7 +113,7 @@ class Size:
     k: int
     min_response: int = 64
     max_response: int = 512
-    max_prompt: int = 512
+    max_prompt: int = 1536
     seed: int = 0
 
 
@@ -154,6 +154,11 @@ class Workload:
     def first(self, k: int) -> Workload:
         """The same prompts with the first `k` of their candidates."""
         return Workload(**{**asdict(self), "responses": [candidates[:k] for candidates in self.responses]})
+
+    def some(self, prompts: int) -> Workload:
+        """The first prompts with all their candidates."""
+        parts = {name: getattr(self, name)[:prompts] for name in ("prompts", "prompt_ids", "responses")}
+        return Workload(**{**asdict(self), **parts})
 
     def describe(self) -> str:
         """Its size in words."""

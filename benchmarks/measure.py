@@ -89,12 +89,18 @@ def take_turns(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict
 
 
 def best_batch(contender: Contender, rounds: int) -> int:
-    """The batch size at which a contender is fastest, by its best of some rounds."""
-    if len(contender.batches) == 1:
-        return contender.batches[0]
-    turns = {str(batch): partial(contender, batch) for batch in contender.batches}
-    times = take_turns(turns, rounds)
-    return int(min(times, key=lambda batch: min(times[batch].wall)))
+    """The batch size at which a contender is fastest, by its best of some rounds.
+
+    Sizes are tried in order until one is slower than the best so far.
+    """
+    best, fastest = contender.batches[0], float("inf")
+    if len(contender.batches) > 1:
+        for batch in contender.batches:
+            seconds = min(take_turns({"": partial(contender, batch)}, rounds)[""].wall)
+            if seconds > fastest:
+                break
+            best, fastest = batch, seconds
+    return best
 
 
 def available_memory() -> int:

@@ -33,8 +33,9 @@ from transformers.utils import logging
 PARTS = {"scoring": SCORING, "step": STEP, "sampling": SAMPLING}
 GROWTH = "growth"
 CASES_OF = {"scoring": ("a", "b"), "step": ("a", "b"), "sampling": (LAB, "a"), GROWTH: ("a",)}
-PROMPTS_OF = {"scoring": 8, "step": 4, "sampling": 8, GROWTH: 4}  # of the step: pairs
+PROMPTS_OF = {"scoring": 6, "step": 4, "sampling": 8, GROWTH: 4}  # of the step: pairs
 PAIR = 2
+TUNE_PROMPTS = 2
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,11 @@ def measure_part(part: str, workload: Workload, folder: Path, options: argparse.
     """Measures all contenders of a part; the first one is ours."""
     contenders = {name: kind(workload) for name, kind in PARTS[part].items()}
     first, batch = {}, {}
+    # Batch sizes are chosen on a part of the work; a step is small enough to be tried whole.
+    part_of = workload if part == "step" else workload.some(TUNE_PROMPTS)
     for name, contender in contenders.items():
-        first[name] = contender(contender.batches[0])  # warms up, and is what results are compared on
-        batch[name] = best_batch(contender, options.tune_rounds)
+        batch[name] = best_batch(PARTS[part][name](part_of), options.tune_rounds)
+        first[name] = contender(batch[name])  # warms up, and is what results are compared on
         tell(f"{part} {workload.case}: {name} at batch size {batch[name]} of {contender.batches}")
     turns = {name: partial(contender, batch[name]) for name, contender in contenders.items()}
     times = take_turns(turns, options.repeats)
@@ -227,7 +230,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--k", type=int, default=10, help="candidates a prompt, an even number")
     parser.add_argument("--min-response", type=int, default=64, help="tokens")
     parser.add_argument("--max-response", type=int, default=512, help="tokens")
-    parser.add_argument("--max-prompt", type=int, default=512, help="longer prompts are left out")
+    parser.add_argument("--max-prompt", type=int, default=1536, help="longer prompts are left out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="by default torch's")
     options = parser.parse_args()

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from families import SLIDING_WINDOW, make_model, make_tokenizer
+from conftest import LoadFamily
+from families import FAMILIES, SLIDING_WINDOW, make_model, make_tokenizer
 from lingualign.prompts import ChatFormat, Prompt
 from lingualign.records import Response
-from lingualign.sampling import TransformersSampler
+from lingualign.sampling import TransformersSampler, transformers_backend
+from lingualign.sampling.cache import ROOM, roomy_cache
 from lingualign.sampling.decode import decode
 from lingualign.sampling.draws import choose_tokens, uniform_draws
 
@@ -194,3 +196,43 @@ def test_draws_belong_to_their_key() -> None:
     many = np.concatenate([uniform_draws((0, "a", "en", index), 100) for index in range(1000)])
     assert many.min() >= 0 and many.max() < 1
     assert many.mean() == pytest.approx(0.5, abs=0.005)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_roomy_cache_holds_what_transformers_own_holds(load_family: LoadFamily, name: str) -> None:
+    model = load_family(name)
+    start = torch.arange(3, 13).reshape(2, 5)
+    further = torch.arange(ROOM + 7) + 20
+    caches, results = (DynamicCache(config=model.config), roomy_cache(model.config)), []
+    with torch.inference_mode():
+        for cache in caches:
+            logits = [model(start, past_key_values=cache, use_cache=True).logits[:, -1]]
+            cache.reorder_cache(torch.tensor([1, 0, 1]))
+            for token in further:
+                if token == 30:
+                    cache.reorder_cache(torch.tensor([2, 0]))
+                rows = 3 if token < 30 else 2
+                logits.append(model(token.expand(rows, 1), past_key_values=cache).logits[:, -1])
+            results.append(torch.cat(logits))
+    torch.testing.assert_close(*results, atol=1e-5, rtol=0)
+    assert {cache.get_seq_length() for cache in caches} == {5 + len(further)}
+
+
+def test_prompts_of_other_lengths_do_not_pad_each_other(
+    load_family: LoadFamily, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long prompt in the batch would make every row of it as long."""
+    model = load_family("llama")
+    chat = ChatFormat(make_tokenizer("llama"))
+    prompts = [prompt(words, "river " * words) for words in (3, 4, 200)]
+    batches: list[int] = []
+    original = transformers_backend.decode
+    monkeypatch.setattr(
+        transformers_backend,
+        "decode",
+        lambda model, rows, *args, **kwargs: (
+            batches.append(len(rows)) or original(model, rows, *args, **kwargs)
+        ),
+    )
+    TransformersSampler(model, chat).sample(prompts, n=2, temperature=1.0, max_new_tokens=4, seed=0)
+    assert batches == [2, 1]

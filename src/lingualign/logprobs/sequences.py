@@ -42,7 +42,11 @@ def right_pad(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
 
 
 def cut_batches(
-    cells: Sequence[int], scored: Sequence[int], max_cells: int, max_scored: int
+    cells: Sequence[int],
+    scored: Sequence[int],
+    max_cells: int,
+    max_scored: int,
+    max_padding: float = float("inf"),
 ) -> Iterator[slice]:
     """Cuts a list of rows, sorted by size, into runs of neighbours that fit a budget when padded.
 
@@ -51,16 +55,19 @@ def cut_batches(
         scored: Tokens of each row that meet the LM head.
         max_cells: Most cells of a batch: rows times the longest. A row above it gets a batch of its own.
         max_scored: Most scored tokens of a batch, counted likewise.
+        max_padding: Most cells of padding for each cell of a batch that is needed.
 
     Yields:
         Slices that cover all rows in order.
     """
-    start, most_cells, most_scored = 0, 0, 0
+    start, most_cells, most_scored, needed = 0, 0, 0, 0
     for row, (width, depth) in enumerate(zip(cells, scored, strict=True)):
-        most_cells, most_scored = max(most_cells, width), max(most_scored, depth)
+        most_cells, most_scored, needed = max(most_cells, width), max(most_scored, depth), needed + width
         rows = row + 1 - start
-        if rows > 1 and (rows * most_cells > max_cells or rows * most_scored > max_scored):
+        padded, padded_scored = rows * most_cells, rows * most_scored
+        too_large = padded > max_cells or padded_scored > max_scored
+        if rows > 1 and (too_large or padded - needed > max_padding * needed):
             yield slice(start, row)
-            start, most_cells, most_scored = row, width, depth
+            start, most_cells, most_scored, needed = row, width, depth, width
     if start < len(cells):
         yield slice(start, len(cells))

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lingualign.logprobs.head import forward_at
+from lingualign.logprobs.head import forward_at, text_config
+from lingualign.sampling.cache import roomy_cache
 from lingualign.sampling.draws import choose_tokens
 
 # Rows that have ended are taken out of the cache when no more than this share of it is still going: taking
@@ -58,6 +59,7 @@ def decode(
         input_ids=ids,
         attention_mask=mask,
         position_ids=positions,
+        past_key_values=roomy_cache(text_config(model)),
         use_cache=True,
     )
     cache = output.past_key_values

@@ -15,6 +15,9 @@ from lingualign.sampling.base import Progress
 from lingualign.sampling.decode import decode
 from lingualign.sampling.draws import uniform_draws
 
+# Every step of decoding reads the keys and values of all prompts in the batch, and their padding with them.
+MAX_PADDING = 0.25
+
 
 class TransformersSampler:
     """Samples with a loaded model.
@@ -58,7 +61,8 @@ class TransformersSampler:
         cells = [len(encoded[place]) + max_new_tokens for place, _ in wanted]
         responses: list[list[Response]] = [[] for _ in prompts]
         done = 0
-        for part in cut_batches(cells, [0] * len(cells), self.batch_tokens, self.batch_tokens):
+        parts = cut_batches(cells, [0] * len(cells), self.batch_tokens, self.batch_tokens, MAX_PADDING)
+        for part in parts:
             batch = wanted[part]
             places = list(dict.fromkeys(place for place, _ in batch))
             row = {place: row for row, place in enumerate(places)}
