@@ -58,7 +58,7 @@ def test_values_and_gradients_are_those_of_float64(tiled: bool, drawn: Any, tile
     singles = [t.clone().requires_grad_() for t in (hidden, weight, bias) if t is not None]
     own_bias = singles[2] if bias is not None else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(likelihood, "TILE_VOCABULARY", tile)
+        patch.setattr(likelihood, "TILE_VOCABULARY_CPU", tile)
         patch.setattr(likelihood, "TILE_CPU", 2 * tile)
         if tiled:
             found = likelihood.tiled_log_likelihood(singles[0], singles[1], own_bias, tokens)
@@ -103,7 +103,7 @@ def candidates(seed: int = 0) -> list[ScoredSequence]:
 
 def tiles(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(head, "MAX_LOGITS", 0)
-    patch.setattr(likelihood, "TILE_VOCABULARY", 77)
+    patch.setattr(likelihood, "TILE_VOCABULARY_CPU", 77)
     patch.setattr(likelihood, "TILE_CPU", 77 * 4)
 
 

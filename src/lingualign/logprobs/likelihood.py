@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Numbers in one tile of logits: on CPU it stays in the cache, and below the size from which malloc asks for
-# fresh pages every time; a GPU wants more work a launch.
-TILE_CPU = 2**21
-TILE = 2**26
-TILE_VOCABULARY = 8192
+# Numbers in one tile of logits, and columns of the vocabulary in it. On CPU the tile stays in the cache, below
+# the size from which malloc asks for fresh pages every time, and is about square, which matrix products like
+# best; a GPU wants more work a launch.
+TILE_CPU, TILE_VOCABULARY_CPU = 2**21, 2**11
+TILE, TILE_VOCABULARY = 2**26, 2**13
 
 
 def log_likelihood(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -76,9 +76,9 @@ class _OfHidden(torch.autograd.Function):
         count, vocabulary = len(hidden), len(weight)
         total = torch.full((count,), -torch.inf, device=hidden.device)
         picked = torch.zeros(count, device=hidden.device)
-        for rows in _slices(count, _rows(min(TILE_VOCABULARY, vocabulary), hidden)):
+        for rows in _slices(count, _rows(min(_columns(hidden), vocabulary), hidden)):
             states = hidden[rows].to(dtype)
-            for columns in _slices(vocabulary, TILE_VOCABULARY):
+            for columns in _slices(vocabulary, _columns(hidden)):
                 logits = _tile(states, weight, bias, columns, dtype)
                 inside, place = _inside(tokens[rows], columns)
                 picked[rows] += torch.where(inside, logits.gather(1, place[:, None])[:, 0], 0.0)
@@ -97,9 +97,9 @@ class _OfHidden(torch.autograd.Function):
         of_hidden = torch.zeros_like(hidden) if wants_hidden else None
         of_weight = torch.zeros_like(weight) if wants_weight else None
         of_bias = torch.zeros_like(bias) if bias is not None and wants_bias else None
-        for rows in _slices(len(hidden), _rows(min(TILE_VOCABULARY, len(weight)), hidden)):
+        for rows in _slices(len(hidden), _rows(min(_columns(hidden), len(weight)), hidden)):
             states = hidden[rows].to(ctx.dtype)
-            for columns in _slices(len(weight), TILE_VOCABULARY):
+            for columns in _slices(len(weight), _columns(hidden)):
                 logits = _tile(states, weight, bias, columns, ctx.dtype)
                 inside, place = _inside(tokens[rows], columns)
                 _into_gradient(logits, place, inside.float(), total[rows], gradient[rows])
@@ -130,6 +130,11 @@ def _into_gradient(logits: Tensor, places: Tensor, hits: Tensor, total: Tensor, 
     logits.sub_(total[:, None]).exp_()
     logits.scatter_add_(1, places[:, None], -hits[:, None])
     logits.mul_(-factor[:, None])
+
+
+def _columns(like: Tensor) -> int:
+    """Columns of a tile."""
+    return TILE_VOCABULARY_CPU if like.device.type == "cpu" else TILE_VOCABULARY
 
 
 def _rows(width: int, like: Tensor) -> int:
