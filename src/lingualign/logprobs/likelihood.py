@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Numbers in one tile of logits, and columns of the vocabulary in it. On CPU the tile stays in the cache, below
-# the size from which malloc asks for fresh pages every time, and is about square, which matrix products like
-# best; a GPU wants more work a launch.
+# Numbers in one tile of logits, and columns of the vocabulary in it. A CPU's stays in the cache, below
+# the size from which malloc asks for fresh pages every time, and is about square, as matrix products like it;
+# a GPU wants more work a launch.
 TILE_CPU, TILE_VOCABULARY_CPU = 2**21, 2**11
 TILE, TILE_VOCABULARY = 2**26, 2**13
 
