@@ -31,7 +31,7 @@ def main(folder: str) -> None:
     scores = [sequence_logprobs(model, SEQUENCES, 64) for model in (whole, sharded)]
     torch.testing.assert_close(*map(torch.from_numpy, scores), atol=1e-4, rtol=0)
     for model in (whole, sharded):
-        with keep_packing(model):
+        with keep_packing(model, 100):
             torch.cat(token_logprobs(model, SEQUENCES)).sum().backward()
     gradients = dict(whole.named_parameters())
     for name, parameter in sharded.named_parameters():

@@ -207,6 +207,38 @@ def test_models_that_cannot_be_packed_get_padded_rows(family_folder: FamilyFolde
     np.testing.assert_allclose(scores, expected, atol=TOLERANCE, rtol=0)
 
 
+def test_windows_that_layers_do_not_ask_for_are_not_packed_in_training_either(
+    family_folder: FamilyFolder,
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(family_folder("llama"))
+    model.config.attention_chunk_size = SLIDING_WINDOW
+    sequences = some_sequences()
+    with keep_packing(model, max(map(len, sequences))):
+        assert not can_pack(model, SLIDING_WINDOW + 1)
+        token_logprobs(model, sequences)
+    model.config.attention_chunk_size = 0  # none, as some configurations put it
+    assert can_pack(model, SLIDING_WINDOW + 1)
+
+
+@pytest.mark.parametrize("sharpen", [1, 10])
+def test_low_precision_is_no_reason_not_to_pack(family_folder: FamilyFolder, sharpen: int) -> None:
+    model = AutoModelForCausalLM.from_pretrained(family_folder("llama")).eval()
+    with torch.no_grad():
+        model.lm_head.weight *= sharpen
+    assert can_pack(model.to(torch.bfloat16), 100)
+
+
+def test_attention_is_put_back_after_an_error(
+    family_folder: FamilyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(family_folder("llama")).eval()
+    assert can_pack(model, 100)
+    monkeypatch.setattr(model.model.norm, "forward", lambda hidden: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        sequence_logprobs(model, some_sequences(), 100)
+    assert model.config._attn_implementation == "sdpa"
+
+
 def test_layers_that_are_computed_again_are_packed_while_asked_to(family_folder: FamilyFolder) -> None:
     model = AutoModelForCausalLM.from_pretrained(family_folder("gemma3")).train()
     sequences = [s for s in some_sequences() if s.response_ids]
@@ -220,7 +252,7 @@ def test_layers_that_are_computed_again_are_packed_while_asked_to(family_folder:
     model.gradient_checkpointing_enable({"use_reentrant": False})
     assert not can_pack(model, 10)
     padded = gradients()
-    with keep_packing(model):
+    with keep_packing(model, 100):
         assert can_pack(model, 10)
         packed = gradients()
     assert not can_pack(model, 10)
@@ -252,6 +284,18 @@ def test_an_adapter_scores_as_the_merged_model(family_folder: FamilyFolder) -> N
     merged = sequence_logprobs(adapted.merge_and_unload(), some_sequences(), 100)
     np.testing.assert_allclose(scores, merged, atol=1e-3)
     assert np.abs(scores - plain).max() > 0.1
+
+
+def test_a_head_that_is_adapted_later_is_seen(family_folder: FamilyFolder) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    base = AutoModelForCausalLM.from_pretrained(family_folder("llama")).eval()
+    sequence_logprobs(base, some_sequences(), 100)
+    lora = LoraConfig(r=2, target_modules=["lm_head"], init_lora_weights=False)
+    adapted = get_peft_model(base, lora).eval()
+    scores = sequence_logprobs(adapted, some_sequences(), 100)
+    merged = sequence_logprobs(adapted.merge_and_unload(), some_sequences(), 100)
+    np.testing.assert_allclose(scores, merged, atol=1e-3)
 
 
 def test_gradients_are_those_of_a_full_forward_pass(family_folder: FamilyFolder) -> None:
@@ -316,14 +360,17 @@ def test_an_empty_prompt_is_refused() -> None:
     rows=st.lists(st.tuples(st.integers(1, 30), st.integers(1, 9)), max_size=25),
     max_cells=st.integers(1, 90),
     max_scored=st.integers(1, 30),
+    max_padding=st.sampled_from([0, 0.25, math.inf]),
 )
 def test_batches_cover_all_rows_within_the_budget(
-    rows: Sequence[tuple[int, int]], max_cells: int, max_scored: int
+    rows: Sequence[tuple[int, int]], max_cells: int, max_scored: int, max_padding: float
 ) -> None:
     cells, scored = [cell for cell, _ in rows], [score for _, score in rows]
-    cuts = list(cut_batches(cells, scored, max_cells, max_scored))
+    cuts = list(cut_batches(cells, scored, max_cells, max_scored, max_padding))
     assert [row for cut in cuts for row in range(len(rows))[cut]] == list(range(len(rows)))
     for cut in cuts:
         size = len(cells[cut])
-        fits = size * max(cells[cut]) <= max_cells and size * max(scored[cut]) <= max_scored
+        padded = size * max(cells[cut])
+        fits = padded <= max_cells and size * max(scored[cut]) <= max_scored
+        fits = fits and padded <= (1 + max_padding) * sum(cells[cut])
         assert fits or size == 1

@@ -25,6 +25,8 @@ NAME = "lingualign_packed"
 # machine busy, not so many that the padding costs more than the calls.
 CELLS_CPU = 2**16
 CELLS = 2**24
+# Arguments by which layers ask for other attention than that of tokens to all tokens before them.
+CHANGE_ATTENTION = ("softcap", "s_aux", "position_bias", "indices", "cache")
 
 
 class PackedAttention:
@@ -180,13 +182,13 @@ def _forward(
     scaling: float | None = None,
     sliding_window: int | None = None,
     packed: PackedAttention | None = None,
-    softcap: float | None = None,
-    s_aux: Tensor | None = None,
-    **_: Any,
+    is_causal: bool | None = None,
+    **others: Any,
 ) -> tuple[Tensor, None]:
     """What a model's attention layers call."""
-    if packed is None or attention_mask is not None or softcap is not None or s_aux is not None:
-        raise NotImplementedError(f"{type(module).__name__} wants more than packed attention does")
+    wanted = [name for name in CHANGE_ATTENTION if others.get(name) is not None]
+    if packed is None or attention_mask is not None or is_causal is False or wanted:
+        raise NotImplementedError(f"{type(module).__name__} wants more than packed attention does: {wanted}")
     return packed(module, query, key, value, sliding_window, dropout=dropout, scaling=scaling), None
 
 

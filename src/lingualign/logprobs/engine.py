@@ -22,7 +22,7 @@ from lingualign.logprobs.sequences import ScoredSequence
 Progress = Callable[[int, int], None]  # (sequences done, of how many)
 
 # Tokens of one pass on CPU: more drop out of its cache, and then every layer waits for memory.
-PASS_CPU = 4096
+PASS_CPU = 3072
 # Where logits have to be made whole: most numbers of one pass on CPU, and the tokens that a pass may always
 # score; with fewer, reading the weights takes the time.
 MAX_LOGITS_CPU = 2**22
@@ -81,6 +81,8 @@ def sequence_logprobs(
     """
     totals = np.zeros(len(sequences), dtype=np.float64)
     todo = {place for place, sequence in enumerate(sequences) if sequence.response_ids}
+    if next(model.parameters()).device.type == "cpu":
+        batch_tokens = min(batch_tokens, PASS_CPU)
     while todo:
         rest = sorted(todo)
         groups = group_by_prompt([sequences[place] for place in rest])
@@ -126,11 +128,9 @@ def _passes(
     """The groups of each forward pass, and the log-probabilities of all their response tokens."""
     packs = can_pack(model, _longest(groups))
     cut, score = (cut_passes, packed_pass) if packs else (cut_padded, padded_pass)
-    on_cpu = next(model.parameters()).device.type == "cpu"
-    tokens = min(batch_tokens, PASS_CPU) if on_cpu else batch_tokens
-    scored = tokens
+    scored = batch_tokens
     if not has_linear_head(model):
-        logits = MAX_LOGITS_CPU if on_cpu else MAX_LOGITS
+        logits = MAX_LOGITS_CPU if next(model.parameters()).device.type == "cpu" else MAX_LOGITS
         scored = max(MIN_SCORED, logits // text_config(model).vocab_size)
-    for part in cut(groups, tokens, scored):
+    for part in cut(groups, batch_tokens, scored):
         yield part, score(model, part)

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+from torch.distributed.fsdp import FSDPModule
 
 from lingualign.logprobs.likelihood import log_likelihood, tiled_log_likelihood
 
@@ -56,9 +56,7 @@ def forward_at(model: nn.Module, rows: Tensor, columns: Tensor, **inputs: Any) -
     return output.logits.squeeze(0), output
 
 
-def score_at(
-    model: nn.Module, rows: Tensor, columns: Tensor, tokens: Tensor, **inputs: Any
-) -> tuple[Tensor, Any]:
+def score_at(model: nn.Module, rows: Tensor, columns: Tensor, tokens: Tensor, **inputs: Any) -> Tensor:
     """Runs a causal language model and scores one token at each of some positions.
 
     Where nothing but a linear map lies between the hidden states and the logits, these are computed in tiles
@@ -72,22 +70,30 @@ def score_at(
         **inputs: What the model's `forward` takes.
 
     Returns:
-        Log-probabilities [n] in float32, and the model's whole output, with logits that are of no use.
+        Log-probabilities [n] in float32.
     """
     logits_fit = len(tokens) * text_config(model).vocab_size <= MAX_LOGITS
     if (torch.is_grad_enabled() and logits_fit) or not has_linear_head(model):
-        logits, output = forward_at(model, rows, columns, **inputs)
-        return log_likelihood(logits, tokens), output
+        logits, _ = forward_at(model, rows, columns, **inputs)
+        return log_likelihood(logits, tokens)
     head, kept = unwrap(model).get_output_embeddings(), []
 
     def keep_hidden(_head: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden, *others = arguments
-        kept.append(hidden[rows.to(hidden.device), columns.to(hidden.device)])
-        return (kept[0][:1].detach().unsqueeze(0), *others)
+        chosen = hidden[rows.to(hidden.device), columns.to(hidden.device)]
+        kept.append((chosen, _arithmetic(chosen)))
+        return (chosen[:1].detach().unsqueeze(0), *others)
 
     with head.register_forward_pre_hook(keep_hidden):
-        output = model(**inputs)
-    return tiled_log_likelihood(kept[0], head.weight, head.bias, tokens), output
+        model(**inputs)
+    hidden, dtype = kept[0]
+    return tiled_log_likelihood(hidden, head.weight, head.bias, tokens, dtype)
+
+
+def _arithmetic(hidden: Tensor) -> torch.dtype:
+    """What the head computes in: autocast may be on inside a model's forward only."""
+    device = hidden.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
 
 
 _linear: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
@@ -96,20 +102,20 @@ _linear: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 def has_linear_head(model: nn.Module) -> bool:
     """Whether a model's logits are its head's weights times its hidden states and nothing else.
 
-    Found out by trying, once a model. Not so for heads with an adapter or soft-capped logits; and not said of
+    Found out by trying, once a head. Not so for heads with an adapter or soft-capped logits; and not said of
     a model whose weights a data-parallel wrapper or FSDP2 may keep elsewhere.
     """
     if isinstance(getattr(model, "module", None), nn.Module) or is_sharded(model):
         return False
-    inner = unwrap(model)
-    if inner not in _linear:
-        _linear[inner] = _try_head(model, inner.get_output_embeddings())
-    return _linear[inner]
+    head = unwrap(model).get_output_embeddings()
+    if head not in _linear:
+        _linear[head] = _try_head(model, head)
+    return _linear[head]
 
 
 def is_sharded(model: nn.Module) -> bool:
     """Whether FSDP2 has spread the weights over processes."""
-    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+    return any(isinstance(module, FSDPModule) for module in model.modules())
 
 
 @contextmanager

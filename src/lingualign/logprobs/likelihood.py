@@ -32,20 +32,21 @@ def log_likelihood(logits: Tensor, tokens: Tensor) -> Tensor:
     return _OfLogits.apply(logits.float(), tokens.to(logits.device))
 
 
-def tiled_log_likelihood(hidden: Tensor, weight: Tensor, bias: Tensor | None, tokens: Tensor) -> Tensor:
+def tiled_log_likelihood(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, tokens: Tensor, dtype: torch.dtype | None = None
+) -> Tensor:
     """Log-probability in float32 of each token [n] behind its hidden state [n, width], by a linear LM head.
 
-    Logits are computed in the precision of `hidden` (under autocast: in autocast's), the softmax in float32.
+    The softmax is in float32.
 
     Args:
         hidden: Input of the head [n, width].
         weight: Of the head [vocabulary, width].
         bias: Of the head [vocabulary], if it has one.
         tokens: Token to score at each position [n].
+        dtype: What logits are computed in; by default the type of `hidden`.
     """
-    device = hidden.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-    return _OfHidden.apply(hidden, weight, bias, tokens.to(hidden.device), dtype)
+    return _OfHidden.apply(hidden, weight, bias, tokens.to(hidden.device), dtype or hidden.dtype)
 
 
 class _OfLogits(torch.autograd.Function):

@@ -43,8 +43,13 @@ class RoomyLayer(DynamicLayer):
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Replaces the rows by copies of some of them."""
-        super().reorder_cache(beam_idx)
-        self._key_room, self._value_room = self.keys, self.values
+        if self.get_seq_length():
+            tokens, rows = self.get_seq_length(), beam_idx.to(self.keys.device)
+            self._key_room = self._key_room.index_select(0, rows)
+            self._value_room = self._value_room.index_select(0, rows)
+            self.keys, self.values = self._key_room[:, :, :tokens], self._value_room[:, :, :tokens]
+
+    batch_select_indices = reorder_cache
 
 
 def _with_room(states: Tensor, like: Tensor, tokens: int) -> Tensor:

@@ -14,7 +14,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_callback import PrinterCallback
 
 from lingualign.config import TrainingConfig
-from lingualign.logprobs import keep_packing, token_logprobs
+from lingualign.logprobs import can_pack, keep_packing, token_logprobs
 from lingualign.training.collate import Example, collate
 from lingualign.training.objectives import NEED_STEP_RATIOS, PairLogps, preference_loss
 
@@ -45,6 +45,9 @@ class PreferenceTrainer(Trainer):
         args: TrainingArguments,
         on_step: OnStep | None = None,
     ) -> None:
+        can_pack(
+            model, 1
+        )  # tried before accelerate wraps the model, as mixed precision blurs what is compared
         super().__init__(model=model, args=args, train_dataset=examples, data_collator=list)
         self.remove_callback(PrinterCallback)
         if on_step is not None:
@@ -76,7 +79,7 @@ class PreferenceTrainer(Trainer):
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """Forward and backward of one micro-batch, with attention packed in both."""
-        with keep_packing(model):
+        with keep_packing(model, max(map(len, inputs["sequences"]))):
             return super().training_step(model, inputs, *args, **kwargs)
 
     def compute_loss(
