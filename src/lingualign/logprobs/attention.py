@@ -146,12 +146,11 @@ class _Batch:
         prompt = prompt[:, None, None]
         steps = torch.arange(self.queries.shape[1], device=device)
         prompt_steps = torch.arange(self.prompt_width, device=device)
-        distance = steps[:, None] - steps
         sees_prompt = (prompt_steps < prompt).expand(-1, len(steps), -1)
-        sees_own = (distance >= 0).expand(len(prompt), -1, -1)
+        sees_own = (steps[:, None] >= steps).expand(len(prompt), -1, -1)
         if window is not None:
             sees_prompt = sees_prompt & (prompt + steps[:, None] - prompt_steps < window)
-            sees_own = sees_own & (distance < window)
+            sees_own = sees_own & (steps[:, None] < steps + window)
         sees = torch.cat([sees_prompt, sees_own], dim=2)[:, None]
         return torch.zeros(sees.shape, dtype=dtype, device=device).masked_fill_(~sees, -torch.inf)
 
