@@ -41,19 +41,9 @@ class PackedAttention:
     """
 
     def __init__(self, stretches: Sequence[Stretch], device: torch.device) -> None:
-        order = sorted(
-            range(len(stretches)),
-            key=lambda index: (
-                stretches[index].prompt_length > 0,
-                stretches[index].prompt_length + stretches[index].length,
-                stretches[index].length,
-            ),
-        )
+        by_size = sorted(stretches, key=lambda s: (s.prompt_length > 0, s.prompt_length + s.length, s.length))
         cells = CELLS_CPU if device.type == "cpu" else CELLS
-        self._batches = [
-            _Batch.gather([stretches[index] for index in part], device)
-            for part in _cut(order, stretches, cells)
-        ]
+        self._batches = [_Batch.gather(part, device) for part in _cut(by_size, cells)]
         self._longest = max(stretch.prompt_length + stretch.length for stretch in stretches)
         self._masks: dict[tuple[int | None, torch.dtype], list[Tensor | None]] = {}
         self._order = self._places_of_results(stretches).to(device)
@@ -155,18 +145,17 @@ class _Batch:
         return torch.zeros(sees.shape, dtype=dtype, device=device).masked_fill_(~sees, -torch.inf)
 
 
-def _cut(order: Sequence[int], stretches: Sequence[Stretch], max_cells: int) -> Iterator[list[int]]:
+def _cut(stretches: Sequence[Stretch], max_cells: int) -> Iterator[list[Stretch]]:
     """Cuts stretches, sorted by size, into batches of one kind within a budget."""
-    part: list[int] = []
+    part: list[Stretch] = []
     prompt = width = 0
-    for index in order:
-        stretch = stretches[index]
+    for stretch in stretches:
         prompt, width = max(prompt, stretch.prompt_length), max(width, stretch.length)
-        kinds_differ = bool(part) and (stretches[part[0]].prompt_length > 0) != (stretch.prompt_length > 0)
+        kinds_differ = bool(part) and (part[0].prompt_length > 0) != (stretch.prompt_length > 0)
         if part and (kinds_differ or (len(part) + 1) * width * (prompt + width) > max_cells):
             yield part
             part, prompt, width = [], stretch.prompt_length, stretch.length
-        part.append(index)
+        part.append(stretch)
     if part:
         yield part
 

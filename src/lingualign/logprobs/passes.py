@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lingualign.logprobs.attention import NAME, PackedAttention, packed_attention
 from lingualign.logprobs.head import has_linear_head, score_at, text_config, trying_out, unwrap
-from lingualign.logprobs.packing import PromptGroup, group_by_prompt, pack
+from lingualign.logprobs.packing import PackedRow, PromptGroup, group_by_prompt, pack
 from lingualign.logprobs.sequences import ScoredSequence, right_pad
 
 logger = logging.getLogger(__name__)
@@ -35,18 +35,21 @@ def packed_pass(model: nn.Module, groups: Sequence[PromptGroup]) -> Tensor:
 def _packed(model: nn.Module, groups: Sequence[PromptGroup]) -> tuple[Tensor, PackedAttention]:
     row, device = pack(groups), next(model.parameters()).device
     attention = PackedAttention(row.stretches, device)
+    positions = torch.tensor([row.positions], device=device)
     with packed_attention(model):
-        logps = score_at(
-            model,
-            torch.zeros(len(row.targets), dtype=torch.long),
-            torch.tensor(row.predictors),
-            torch.tensor(row.targets),
-            input_ids=torch.tensor([row.ids], device=device),
-            position_ids=torch.tensor([row.positions], device=device),
-            use_cache=False,
-            packed=attention,
-        )
-    return logps, attention
+        return _score_row(model, row, position_ids=positions, packed=attention), attention
+
+
+def _score_row(model: nn.Module, row: PackedRow, **inputs: Any) -> Tensor:
+    return score_at(
+        model,
+        torch.zeros(len(row.targets), dtype=torch.long),
+        torch.tensor(row.predictors),
+        torch.tensor(row.targets),
+        input_ids=torch.tensor([row.ids], device=next(model.parameters()).device),
+        use_cache=False,
+        **inputs,
+    )
 
 
 def padded_pass(model: nn.Module, groups: Sequence[PromptGroup]) -> Tensor:
@@ -147,7 +150,7 @@ def _try_packing(model: nn.Module) -> _Trial:
         with trying_out(model):
             packed, attention = _packed(model, groups)
             padded = padded_pass(model, groups)
-            mixed = _without_borders(model, groups)
+            mixed = _score_row(model, pack(groups))  # every token sees all before it
     except torch.OutOfMemoryError:
         raise  # says nothing about the model
     except Exception as error:  # whatever a model does not take: it is as good a reason as any other
@@ -156,16 +159,3 @@ def _try_packing(model: nn.Module) -> _Trial:
     low = next(model.parameters()).dtype in (torch.bfloat16, torch.float16)
     allowed = (TOLERANCE_LOW_PRECISION if low else TOLERANCE) * (mixed - padded).abs().max()
     return _Trial(bool((packed - padded).abs().max() <= allowed), frozenset(attention.windows))
-
-
-def _without_borders(model: nn.Module, groups: Sequence[PromptGroup]) -> Tensor:
-    """What a packed row would give if every token saw all before it."""
-    row = pack(groups)
-    return score_at(
-        model,
-        torch.zeros(len(row.targets), dtype=torch.long),
-        torch.tensor(row.predictors),
-        torch.tensor(row.targets),
-        input_ids=torch.tensor([row.ids], device=next(model.parameters()).device),
-        use_cache=False,
-    )
