@@ -21,6 +21,7 @@ def pairs() -> list[Pair]:
     return [
         Pair(
             id=str(number),
+            prompt_id=str(number),
             language="en",
             prompt=[{"role": "user", "content": f"Name {number} rivers."}],
             chosen=[{"role": "assistant", "content": "Rhine " * (1 + number % 5)}],

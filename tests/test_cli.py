@@ -120,7 +120,7 @@ def test_unknown_language_suggests() -> None:
         ("measures.judge=lab", "the held-out prompts are not the lab's"),
         ("measures.max_new_tokens=1000000", "leave none for the prompt"),
         ("data.max_prompt_tokens=1", "has more than 1 tokens"),
-        ("reward.labelled_pairs=nowhere.jsonl", "nowhere.jsonl"),
+        ("data.labelled_pairs=nowhere.jsonl", "nowhere.jsonl"),
         (
             "measures.judge=reward-model measures.reward_model=x",
             "measures.reward_model: x has no config.json",

@@ -141,6 +141,7 @@ class PrefersShort:
 def labelled(chosen: str, rejected: str) -> Pair:
     return Pair(
         id="a/b/en",
+        prompt_id="a/b",
         language="en",
         prompt=[{"role": "user", "content": "Question?"}],
         chosen=[{"role": "assistant", "content": chosen}],

@@ -103,6 +103,23 @@ def test_each_score_stays_with_its_response(seen: list[Any]) -> None:
     assert [[score["reward"] for score in group] for group in scores] == [[10, 5], [], [10, 5]]
 
 
+class Translating:
+    name = "stub"
+
+    def __init__(self, one: Callable[[str, str, str], str | None]) -> None:
+        self.one = one
+
+    def translate(self, texts: Sequence[str], source: str, target: str) -> list[str | None]:
+        return [self.one(text, source, target) for text in texts]
+
+
+def test_what_could_not_be_translated_has_no_reward(seen: list[Any]) -> None:
+    reward = stubbed("translated", translator=Translating(lambda text, *_: None if text == "hm" else text))
+    (scores,) = reward.score([Candidates(TARGET, SOURCE, [response("hm"), response("Rhein", 1)])])
+    assert [score["reward"] is None for score in scores] == [True, False]
+    assert [text_of(sequence.response_ids) for _, sequence in seen] == ["Rhein", "Rhein"]
+
+
 @pytest.mark.parametrize(
     ("context", "prompt", "scored"),
     [
@@ -118,7 +135,7 @@ def test_every_context_scores_under_its_instruction(
     reward = stubbed(
         context,
         directive_template="Use {language}!",
-        translator=lambda text, source, target: f"{text} {source}>{target}",
+        translator=Translating(lambda text, source, target: f"{text} {source}>{target}"),
     )
     reward.score([Candidates(TARGET, SOURCE, [response("Rhein")])])
     assert [name for name, _ in seen] == ["policy", "reference"]
@@ -129,7 +146,7 @@ def test_every_context_scores_under_its_instruction(
 
 @pytest.mark.parametrize("context", ["source-directive", "source", "target", "translated"])
 def test_in_the_source_language_all_contexts_are_one(seen: list[Any], context: Context) -> None:
-    reward = stubbed(context, translator=lambda text, source, target: "not needed")
+    reward = stubbed(context, translator=Translating(lambda text, source, target: "not needed"))
     reward.score([Candidates(SOURCE, SOURCE, [response("Rhine", language="en")])])
     assert [text_of(sequence.prompt_ids) for _, sequence in seen] == ["Name three rivers."] * 2
     assert [text_of(sequence.response_ids) for _, sequence in seen] == ["Rhine"] * 2
@@ -137,7 +154,7 @@ def test_in_the_source_language_all_contexts_are_one(seen: list[Any], context: C
 
 @pytest.mark.parametrize("context", ["source-directive", "translated"])
 def test_the_end_token_counts_when_generation_finished(seen: list[Any], context: Context) -> None:
-    reward = stubbed(context, translator=lambda text, source, target: text.upper())
+    reward = stubbed(context, translator=Translating(lambda text, source, target: text.upper()))
     (scores,) = reward.score([Candidates(TARGET, SOURCE, [response("ab"), response("ab", 1, "length")])])
     policy = [sequence.response_ids for name, sequence in seen if name == "policy"]
     assert [ids[-1] == Letters.end_id for ids in policy] == [True, False]

@@ -86,6 +86,7 @@ def test_a_pair_is_a_row_that_trainers_read(tmp_path: Any) -> None:
     assert result.pairs == [
         {
             "id": "a/de",
+            "prompt_id": "a",
             "language": "de",
             "prompt": [{"role": "user", "content": "de: question a"}],
             "chosen": [{"role": "assistant", "content": "de: gut"}],
@@ -168,7 +169,7 @@ def test_each_filter_counts_what_it_removed() -> None:
     result = pair_up(scored)
     assert indices(result.pairs) == [("a/de", 0, 4)]
     report = result.report["de"]
-    assert report.removed == {"truncated": 1, "duplicate": 1, "language": 1}
+    assert report.removed == {"no reward": 0, "truncated": 1, "duplicate": 1, "language": 1}
     assert (report.prompts, report.candidates, report.pairs, report.dropped) == (1, 6, 1, {})
 
 
@@ -239,7 +240,7 @@ def test_each_filter_can_be_switched_off(
         assert result.report["de"].dropped == {"identical": 1}
     else:
         assert indices(result.pairs) == [("a/de", *expected)]
-    assert result.report["de"].removed == counted
+    assert result.report["de"].removed == {"no reward": 0, **counted}
 
 
 def test_the_real_identifier_keeps_the_right_language() -> None:

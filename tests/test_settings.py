@@ -91,7 +91,7 @@ def test_optional_section_is_filled_and_emptied(run_yaml: Path) -> None:
         ("policy=C: my models", "C: my models"),
         ("output=2024", Path("2024")),
         ("measures.prompts=null", None),
-        ("reward.translator=none", "none"),
+        ("translation.kind=none", "none"),
         ("training.lora.target_modules=q_proj,v_proj", ["q_proj", "v_proj"]),
         ("training.lora.target_modules=all-linear", "all-linear"),
         ("pairs.length_control.unit=tokens", "tokens"),
@@ -122,7 +122,7 @@ def test_the_last_of_equal_overrides_wins() -> None:
         ("measures.temprature=1", "Did you mean measures.temperature?"),
         ("smapling.n=4", "Did you mean sampling?"),
         ("polcy=x", "Did you mean policy?"),
-        ("training.lr=1", "There are training.objective, training.beta,"),
+        ("training.lr=1", "There are training.objective, training.preference_weight,"),
         ("training.lora.rank=1", "There are training.lora.r, training.lora.alpha,"),
         ("sampling={k: 4}", "There are sampling.n,"),
         ("xyz=1", "There are recipe, output, policy,"),
@@ -144,12 +144,12 @@ def test_unknown_key_in_a_file_names_the_file(run_yaml: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("sampling.n=1", "sampling.n is 1; it should be greater than or equal to 2."),
+        ("sampling.n=0", "sampling.n is 0; it should be greater than or equal to 1."),
         ("sampling.n=many", "sampling.n is 'many'; it should be a valid integer"),
-        ("sampling.temperature=0", "sampling.temperature is 0; it should be greater than 0."),
+        ("sampling.temperature=-1", "sampling.temperature is -1; it should be greater than or equal to 0."),
         (
             "reward.kind=explicit",
-            "reward.kind is 'explicit'; it should be 'implicit', 'random' or 'lab-judge'.",
+            "reward.kind is 'explicit'; there is no such kind.",
         ),
         ("data.fresh=perhaps", "data.fresh is 'perhaps'; it should be a valid boolean"),
         ("training=5", "training is 5; it should be a valid dictionary"),
@@ -157,7 +157,7 @@ def test_unknown_key_in_a_file_names_the_file(run_yaml: Path) -> None:
         ("languages=en", "languages: at least one target language"),
         ("languages=en,de,de", "languages: a language is listed twice."),
         ("languages=en,german", "languages: 'german' is not a known language code."),
-        ("reward.context=translated", "reward.translator: context 'translated' needs one."),
+        ("translation.kind=server", "translation.url: kind 'server' needs it."),
         ("training.beta=[1", "training.beta=[1: the value is not valid YAML"),
         ("seed", "'seed' is not a setting."),
     ],
@@ -167,8 +167,8 @@ def test_bad_value(override: str, message: str) -> None:
 
 
 def test_bad_values_are_named_together_with_what_they_mean() -> None:
-    error = failure(None, "sampling.n=1", "training.beta=-1")
-    assert "sampling.n is 1" in error.message
+    error = failure(None, "sampling.n=0", "training.beta=-1")
+    assert "sampling.n is 0" in error.message
     assert "training.beta is -1" in error.message
     assert "responses a prompt" in error.remedy
 
@@ -180,7 +180,7 @@ def test_unknown_language_is_suggested() -> None:
 def test_unknown_recipe() -> None:
     error = failure("irc")
     assert error.message == "There is no recipe 'irc'."
-    assert error.remedy.startswith("Did you mean icr? Recipes: icr")
+    assert error.remedy.startswith("Did you mean icr? Recipes: calm, clo")
     assert "There is no recipe 'xyz'" in failure(None, "recipe=xyz").message
 
 

@@ -37,6 +37,7 @@ def make_pairs(count: int, long: int = -1) -> list[Pair]:
     return [
         Pair(
             id=f"p{i}/en",
+            prompt_id=f"p{i}",
             language="en",
             prompt=[{"role": "user", "content": f"Name {i} rivers" + " please" * (i % 3)}],
             chosen=[

@@ -7,9 +7,11 @@ A recipe (`recipes/*.yaml`) or the user's own YAML gives a part of it, `key=valu
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+NO_REWARD = "none"  # the reward.kind of pairs that need no scores
 
 
 class Section(BaseModel):
@@ -41,6 +43,11 @@ class DataConfig(Section):
     allow_missing: bool = False
     """Keep the ids that every language has, where they differ, instead of an error."""
 
+    labelled_pairs: str | None = None
+    """File of preference pairs in the source language (`prompt`, `chosen`, `rejected`, as text or messages).
+    The implicit reward is checked on them, a reward model is trained on them, and clo, sft and translate-dpo
+    learn from those whose prompt is among `prompts`. Unset: none, or the lab's own in the lab."""
+
     max_prompt_tokens: int = Field(4096, ge=1)
     """Longer prompts are left out, with a count. Never cut: half an instruction is another instruction."""
 
@@ -48,11 +55,12 @@ class DataConfig(Section):
 class SamplingConfig(Section):
     """How candidates are sampled."""
 
-    n: int = Field(8, ge=2)
+    n: int = Field(8, ge=1)
     """K, responses a prompt (the ICR paper: 10)."""
 
-    temperature: float = Field(0.9, gt=0)
-    """Of the sampling distribution (paper: 0.9)."""
+    temperature: float = Field(0.9, ge=0)
+    """Of the sampling distribution (paper: 0.9). 0 is greedy, and then one response a prompt is all there
+    is."""
 
     top_p: float = Field(1.0, gt=0, le=1)
     """Nucleus mass (paper: 1.0)."""
@@ -70,31 +78,69 @@ class SamplingConfig(Section):
 class RewardConfig(Section):
     """What scores the candidates."""
 
-    kind: Literal["implicit", "random", "lab-judge"] = "implicit"
-    """implicit: log-ratio of policy and reference. random: a seeded uniform draw (a floor). lab-judge: the
-    lab's gold reward (a ceiling; only for prompts of the lab)."""
+    kind: str = "implicit"
+    """The reward: the name of a file in `lingualign/rewards`, or a file of your own (./my_reward.py).
+    implicit: log-ratio of policy and reference (ICR). consistency: with a chosen source-language response
+    (CM-Align). votes: over languages (CALM). translation: how likely the source-language responses are as a
+    translation (MAPO). agreement: of hidden states (LaCoMSA). reward-model: a reward model. random: a seeded
+    uniform draw (a floor). lab-judge: the lab's gold reward (a ceiling; only for prompts of the lab). none:
+    nothing is scored, for pairs that need no scores."""
+
+    options: dict[str, Any] = {}
+    """Options of that kind alone, e.g. `reward.options.layer=0.5`; `lingualign recipes NAME` explains those
+    of a recipe's reward."""
 
     context: Literal["source-directive", "source", "target", "translated"] = "source-directive"
-    """The instruction a response is scored under. source-directive: the source-language instruction behind a
-    sentence that asks for the target language (ICR). source: without that sentence. target: the instruction
-    it was sampled for. translated: the response is translated to the source language first."""
+    """The instruction that the implicit reward reads a response under. source-directive: the source-language
+    instruction behind a sentence that asks for the target language (ICR). source: without that sentence.
+    target: the instruction it was sampled for. translated: the response is translated to the source language
+    first (by `translation`)."""
 
     reference: Literal["initial", "previous"] = "initial"
     """Denominator of the log-ratio: the run's reference model in every iteration, or in iteration t the
     policy of iteration t-1 (the run's reference in the first)."""
-
-    translator: Literal["none", "lab"] = "none"
-    """Who translates for `context: translated`. lab: the lab's exact translator."""
-
-    labelled_pairs: str | None = None
-    """File of preference pairs in the source language (`prompt`, `chosen`, `rejected`, as text or messages)
-    to check the implicit reward on. Unset: none, or the lab's own in the lab."""
 
     batch_tokens: int = Field(16384, ge=1)
     """Most tokens in one forward pass."""
 
     chunk_prompts: int = Field(64, ge=1)
     """Prompts a language in one part file of scores: the unit of resume."""
+
+
+class TranslationConfig(Section):
+    """Who translates responses, for the methods that need it."""
+
+    kind: Literal["none", "lab", "policy", "model", "server", "file"] = "none"
+    """lab: the lab's exact translator. policy: the policy itself, or another causal model (`model`), asked
+    by a prompt. model: an encoder-decoder model (M2M100, NLLB). server: a model behind an OpenAI-compatible
+    server. file: translations that somebody made."""
+
+    model: str | None = None
+    """policy: a causal model, unset for the policy itself. model: folder of the encoder-decoder model.
+    server: the model's name there."""
+
+    url: str | None = None
+    """server: where it is, e.g. http://localhost:8000/v1."""
+
+    api_key_env: str | None = None
+    """server: name of the environment variable that holds the key."""
+
+    path: str | None = None
+    """file: a table with source_language, target_language, text and translation."""
+
+    template: str | None = None
+    """policy and server: the request, with {language} and {text} in it. Where it speaks of <translated> tags,
+    only what the answer has between them counts. Unset: LIDR's."""
+
+    mask: bool = True
+    """Code, formulas, links and markup are put behind placeholders and must come back, each exactly once;
+    else the text is tried once more, then given up."""
+
+    max_new_tokens: int = Field(1024, ge=1)
+    """Longest translation."""
+
+    batch_tokens: int = Field(16384, ge=1)
+    """Most tokens in one batch."""
 
 
 class LengthControlConfig(Section):
@@ -110,6 +156,19 @@ class LengthControlConfig(Section):
 
 class PairsConfig(Section):
     """Which candidates become a pair, and which pairs are left out."""
+
+    kind: str = "best-worst"
+    """How pairs are made: the name of a file in `lingualign/pairs`, or a file of your own (./my_pairs.py).
+    best-worst: of the candidates of a prompt. random-pair: any two of them, the better one chosen. ranked: all
+    ordered pairs (MAPO). disagreement: the winning vote against those who disagree (CALM). imbalance: the
+    source language's answer, translated, against the target's own (LIDR). swap: one text in the prompt's
+    language against the same in another (CLO). translated: labelled pairs, translated."""
+
+    options: dict[str, Any] = {}
+    """Options of that kind alone."""
+
+    languages: Literal["all", "targets"] = "all"
+    """Whether pairs in the source language are trained on too."""
 
     length_control: LengthControlConfig = LengthControlConfig()
     """Length control, a language at a time."""
@@ -152,10 +211,14 @@ class TrainingConfig(Section):
     """The preference training of one iteration."""
 
     objective: Literal["dpo", "ipo", "simpo", "kto-pair"] = "dpo"
-    """What is minimised, plus `nll_weight` times the NLL of the chosen response. dpo: -log sigmoid of the
-    margin between log-ratios. ipo: the squared distance from 1 / (2 beta) of the margin between their token
-    means. simpo: as dpo, between token means of log-probs, without the reference. kto-pair: each response
-    against the mean log-ratio of the other side; one forward pass more."""
+    """The preference term, to which `nll_weight` times the NLL of the chosen response is added. dpo: -log
+    sigmoid of the margin between log-ratios. ipo: the squared distance from 1 / (2 beta) of the margin
+    between their token means. simpo: as dpo, between token means of log-probs, without the reference.
+    kto-pair: each response against the mean log-ratio of the other side; one forward pass more."""
+
+    preference_weight: float = Field(1.0, ge=0)
+    """Weight of the preference term. 0: supervised training on the chosen responses; the rejected ones are
+    then not even computed."""
 
     beta: float = Field(0.1, gt=0)
     """Scale of the margin. dpo, kto-pair: inverse temperature (paper: 0.1). ipo: the margin to reach is
@@ -166,6 +229,17 @@ class TrainingConfig(Section):
 
     nll_weight: float = Field(1.0, ge=0)
     """Weight of the NLL of the chosen response, a token mean per sequence (paper: 1). 0: none."""
+
+    nll_on: Literal["all", "targets"] = "all"
+    """Whose chosen responses have an NLL term, and are averaged over in it: all, or those to prompts in a
+    target language (CLO)."""
+
+    train_modules: Literal["all", "attention"] = "all"
+    """Which weights are trained: all, or the query, key, value and output projections of attention (CLO).
+    With `lora`: which modules get an adapter, over `lora.target_modules`."""
+
+    group_prompts: bool = False
+    """The pairs of one prompt, in all languages, stay together in one optimiser step."""
 
     reference: Literal["policy", "initial"] = "policy"
     """The frozen model of the objective: the policy at the start of the iteration, or the run's reference
@@ -286,6 +360,9 @@ class RunConfig(Section):
     reward: RewardConfig = RewardConfig()
     """Scoring of candidates."""
 
+    translation: TranslationConfig = TranslationConfig()
+    """Translation of responses."""
+
     pairs: PairsConfig = PairsConfig()
     """Choice of pairs."""
 
@@ -313,8 +390,17 @@ class RunConfig(Section):
             raise ValueError(f"languages: the source language {self.source_language} must be among them")
         if not self.target_languages:
             raise ValueError("languages: at least one target language beside the source is needed")
-        if self.reward.context == "translated" and self.reward.translator == "none":
-            raise ValueError("reward.translator: context 'translated' needs one")
+        if self.reward.context == "translated" and self.translation.kind == "none":
+            raise ValueError("translation.kind: reward.context 'translated' needs a translator")
+        needed = {"model": "model", "file": "path", "server": "url"}.get(self.translation.kind)
+        if needed and not getattr(self.translation, needed):
+            raise ValueError(f"translation.{needed}: kind {self.translation.kind!r} needs it")
+        if self.translation.kind == "server" and not self.translation.model:
+            raise ValueError("translation.model: kind 'server' needs the model's name there")
+        if self.training.preference_weight == 0 and self.training.nll_weight == 0:
+            raise ValueError(
+                "training.nll_weight: it and training.preference_weight are both 0, so nothing is learned"
+            )
         if self.measures.judge == "reward-model" and not self.measures.reward_model:
             raise ValueError("measures.reward_model: judge 'reward-model' needs the folder of one")
         return self

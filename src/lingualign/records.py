@@ -53,15 +53,18 @@ class Score(TypedDict):
     prompt_id: str
     language: str
     index: int
-    reward: float  # higher is better; its unit is the reward's (nats for the implicit reward)
+    # Higher is better; its unit is the reward's (nats for the implicit reward). None: it has nothing to say
+    # of this candidate, which is then in no pair.
+    reward: float | None
     components: list[Component]
 
 
 class Pair(TypedDict):
     """A preference in the conversational format of TRL, with where it came from."""
 
-    id: str  # "<prompt_id>/<language>"
-    language: str
+    id: str  # "<prompt_id>/<language>", and more behind it where a prompt has several
+    prompt_id: str
+    language: str  # of the prompt
     prompt: list[Message]
     chosen: list[Message]
     rejected: list[Message]
@@ -101,6 +104,7 @@ SCORES = pa.schema(
 PAIRS = pa.schema(
     [
         ("id", pa.string()),
+        ("prompt_id", pa.string()),
         ("language", pa.string()),
         ("prompt", MESSAGES),
         ("chosen", MESSAGES),

@@ -4,7 +4,8 @@ Later layers win:
 
 1. the defaults of `RunConfig`,
 2. the recipe (`recipes/NAME.yaml`): the settings that make the method,
-3. `lab/defaults.yaml`, if the policy is a model of the lab: what small models in a small world need,
+3. `lab/defaults.yaml` and `lab/recipes/NAME.yaml`, if the policy is a model of the lab: what small models in
+   a small world need,
 4. the user's YAML file,
 5. the user's `key=value` settings.
 """
@@ -20,18 +21,22 @@ from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from lingualign.config import RunConfig
+from lingualign.config import NO_REWARD, RunConfig
 from lingualign.errors import InputError
 from lingualign.languages import resolve
+from lingualign.parts import load_part, part_settings
 from lingualign.yaml_files import YamlError, dump_yaml, parse_yaml
 
 DEFAULT_RECIPE = "icr"
 LAB_PREFIX = "lab:"
+PARTS = {"reward.options": "rewards", "pairs.options": "pairs"}
+"""Settings that the part named by the `kind` beside them defines, and the folder of such parts."""
 
 _PACKAGE = resources.files("lingualign")
 
@@ -85,7 +90,9 @@ def load_config(recipe_or_yaml: str | None, overrides: Sequence[str]) -> RunConf
     settings = _layer(_recipe_file(name), f"recipe {name}")
     policy = {**settings, **user}.get("policy", RunConfig.model_fields["policy"].default)
     if str(policy).startswith(LAB_PREFIX):
-        settings = _merge(settings, _layer(_PACKAGE / "lab" / "defaults.yaml", "lab/defaults.yaml"))
+        for overlay in ("lab/defaults.yaml", f"lab/recipes/{name}.yaml"):
+            if (_PACKAGE / overlay).is_file():
+                settings = _merge(settings, _layer(_PACKAGE / overlay, overlay))
     config = _validate(_merge(settings, user))
     for code in config.languages:
         try:
@@ -93,6 +100,51 @@ def load_config(recipe_or_yaml: str | None, overrides: Sequence[str]) -> RunConf
         except InputError as error:
             raise InputError(f"languages: {error.message}", error.remedy) from None
     return config
+
+
+def complete_options(config: RunConfig) -> RunConfig:
+    """The configuration with every option of its parts, checked.
+
+    Raises:
+        InputError: There is no such part or option, or a value is not allowed.
+    """
+    sections = {}
+    for name in ("reward", "pairs"):
+        options = part_options(config, name)
+        if options is not None:
+            sections[name] = getattr(config, name).model_copy(
+                update={"options": options.model_dump(mode="json")}
+            )
+    return config.model_copy(update=sections)
+
+
+def part_options(config: RunConfig, section: str) -> Any:
+    """The options of a part as the part's own `Settings`; None where nothing is scored.
+
+    Args:
+        config: Of the run.
+        section: `reward` or `pairs`.
+    """
+    chosen = getattr(config, section)
+    if chosen.kind == NO_REWARD:
+        return None
+    module = load_reward(config) if section == "reward" else load_pairing(config)
+    return part_settings(module, chosen.options, f"{section}.options")
+
+
+def load_reward(config: RunConfig) -> ModuleType:
+    """The module of the run's reward."""
+    return load_part("rewards", config.reward.kind, "reward.kind")
+
+
+def load_pairing(config: RunConfig) -> ModuleType:
+    """The module of the run's pairing."""
+    return load_part("pairs", config.pairs.kind, "pairs.kind")
+
+
+def pairing_reads(config: RunConfig) -> frozenset[str]:
+    """What the pairs of a run are made from: which stages run before them."""
+    return frozenset(getattr(load_pairing(config), "READS", {"responses", "scores"}))
 
 
 def dump_config(config: RunConfig) -> str:
@@ -178,8 +230,13 @@ def _parse_value(text: str, key: str) -> Any:
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of two layers; sections are merged key by key, everything else is replaced."""
+    """Settings of two layers; sections are merged key by key, everything else is replaced.
+
+    Options belong to a kind: those of the layer below do not outlive a change of it.
+    """
     merged = dict(below)
+    if above.get("kind", below.get("kind")) != below.get("kind"):
+        merged.pop("options", None)
     for key, value in above.items():
         under = merged.get(key)
         merged[key] = _merge(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
@@ -196,11 +253,11 @@ def _check_keys(settings: Mapping[Any, Any], where: str = "") -> None:
 
 
 def _flatten(settings: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
-    """Dotted keys, sections before what is in them."""
+    """Dotted keys, sections before what is in them; not the options of a part, which only the part knows."""
     for key, value in settings.items():
         dotted = f"{prefix}{key}"
         yield dotted
-        if isinstance(value, dict):
+        if isinstance(value, dict) and dotted not in PARTS:
             yield from _flatten(value, f"{dotted}.")
 
 
@@ -209,7 +266,7 @@ def _without_empty_sections(settings: Mapping[str, Any], prefix: str = "") -> di
     kept: dict[str, Any] = {}
     for key, value in settings.items():
         field = _all_settings()[f"{prefix}{key}"]
-        if isinstance(value, dict):
+        if isinstance(value, dict) and f"{prefix}{key}" not in PARTS:
             kept[key] = _without_empty_sections(value, f"{prefix}{key}.")
         elif value is not None or _section(field) is None or type(None) in _kinds(field.annotation):
             kept[key] = value
@@ -279,7 +336,7 @@ def _kinds(annotation: Any) -> Iterator[Any]:
 
 def _validate(settings: Mapping[str, Any]) -> RunConfig:
     try:
-        return RunConfig.model_validate(settings)
+        return complete_options(RunConfig.model_validate(settings))
     except ValidationError as error:
         problems = [_problem(detail) for detail in error.errors()]
         keys = [".".join(str(part) for part in detail["loc"]) for detail in error.errors()]

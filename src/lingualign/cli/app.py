@@ -9,7 +9,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lingualign.cli import align, lab, languages, measure, pair, recipes, sample, score, train, validate
+from lingualign.cli import (
+    align,
+    compare,
+    lab,
+    languages,
+    measure,
+    pair,
+    recipes,
+    sample,
+    score,
+    train,
+    validate,
+)
 from lingualign.errors import InputError
 
 EXIT_INPUT = 2
@@ -78,7 +90,7 @@ def root(
     """
 
 
-for command in (align, validate, sample, score, pair, train, measure, recipes, languages):
+for command in (align, compare, validate, sample, score, pair, train, measure, recipes, languages):
     app.command(command.__name__.rpartition(".")[2])(command.command)
 app.add_typer(
     lab.app, name="lab", help="The built-in world: build its models, or look at its prompts and judgements."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,7 +29,7 @@ RecomputeCorrupt = Annotated[
 ]
 
 
-def table_option(flag: str, what: str) -> object:
+def table_option(flag: str, what: str) -> Any:
     """An option that takes a Parquet file or a folder of part files."""
     return typer.Option(
         flag, help=f"{what}: a Parquet file, or a folder of part-*.parquet.", show_default=False
@@ -37,7 +37,6 @@ def table_option(flag: str, what: str) -> object:
 
 
 Responses = Annotated[Path, table_option("--responses", "Candidates to read")]
-Scores = Annotated[Path, table_option("--scores", "Their scores")]
 Pairs = Annotated[Path, table_option("--pairs", "Preference pairs")]
 
 

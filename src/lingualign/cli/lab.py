@@ -83,13 +83,13 @@ def _model_answers(model: str, n: int, temperature: float, seed: int) -> dict[tu
 
 @app.command()
 def build(
-    output: Annotated[Path, typer.Argument(help="Folder for the three models.")] = Path("lab-models"),
+    output: Annotated[Path, typer.Argument(help="Folder for the four models.")] = Path("lab-models"),
     seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
     steps: Annotated[int, typer.Option(help="Steps of supervised training.", min=1)] = 6000,
 ) -> None:
-    """Makes the lab's models from seeds: multilingual SFT, English-only DPO of it, English-biased SFT.
+    """Makes the lab's models from seeds: multilingual SFT, English-only DPO, English-biased SFT, translation.
 
-    Takes about half an hour on two cores. A stage whose model is there is skipped.
+    Takes about three quarters of an hour on two cores. A stage whose model is there is skipped.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 

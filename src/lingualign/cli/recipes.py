@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,14 +24,20 @@ class Setting:
     help: str
 
 
-def explain_settings(section: BaseModel, prefix: str = "") -> Iterator[Setting]:
-    """Every setting of a configuration, section by section."""
+def explain_settings(section: BaseModel, options: Mapping[str, Any], prefix: str = "") -> Iterator[Setting]:
+    """Every setting of a configuration, section by section.
+
+    Args:
+        section: The configuration, or a section of it.
+        options: Dotted key -> the options of a part, which stand in the configuration as plain values.
+        prefix: Of the section's keys.
+    """
     from pydantic import BaseModel
 
     for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
+        value = options.get(f"{prefix}{name}", getattr(section, name))
         if isinstance(value, BaseModel):
-            yield from explain_settings(value, f"{prefix}{name}.")
+            yield from explain_settings(value, options, f"{prefix}{name}.")
         else:
             plain = section.model_dump(mode="json")[name]
             yield Setting(f"{prefix}{name}", plain, " ".join((field.description or "").split()))
@@ -49,11 +55,13 @@ def command(
 
     lingualign recipes icr
     """
-    from lingualign.settings import list_recipes, load_config
+    from lingualign.settings import PARTS, list_recipes, load_config, part_options
 
     recipes = {recipe.name: recipe for recipe in list_recipes()}
     if name is not None:
-        settings = list(explain_settings(load_config(name, [])))
+        config = load_config(name, [])
+        options = {key: part_options(config, key.partition(".")[0]) for key in PARTS}
+        settings = list(explain_settings(config, {key: part for key, part in options.items() if part}))
         if json:
             make_reporter(json).result("recipe", {"name": name, "settings": [s.__dict__ for s in settings]})
             return

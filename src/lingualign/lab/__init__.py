@@ -2,3 +2,6 @@
 
 DIRECTIVE = "Answer in {language}."
 """The directive that the lab's models know."""
+
+TRANSLATE = "Translate to {language}:\n{text}"
+"""The prompt that `lab:translator` knows."""

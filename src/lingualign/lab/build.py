@@ -1,4 +1,4 @@
-"""Makes the lab's models from seeds: multilingual SFT, English-only DPO of it, English-biased SFT."""
+"""Makes the lab's models from seeds: multilingual SFT, English-only DPO, English-biased SFT, translation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from lingualign.config import TrainingConfig
-from lingualign.lab.corpus import Conversation, biased_conversations, conversations
+from lingualign.lab.corpus import Conversation, biased_conversations, conversations, translations
 from lingualign.lab.preferences import preference
 from lingualign.lab.prompts import prompts
 from lingualign.models import load_model, load_tokenizer
@@ -187,6 +187,17 @@ def build_biased(
     save(model, tokenizer, folder)
 
 
+def build_translator(
+    sft: Path, folder: Path, seed: int = 0, steps: int = 2500, progress: Progress | None = None
+) -> None:
+    """Makes the translator: the SFT model, trained to translate responses (`lingualign.lab.TRANSLATE`)."""
+    model = LlamaForCausalLM.from_pretrained(sft)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(sft)
+    data = translations(seed)
+    supervise(model, tokenizer, data, steps=steps, learning_rate=1e-3, progress=progress, stage="translator")
+    save(model, tokenizer, folder)
+
+
 ENGLISH_ALIGNMENT = TrainingConfig(
     beta=2.0, nll_weight=0.0, learning_rate=5e-5, batch_pairs=32, micro_batch_pairs=32, save_steps=1000
 )
@@ -235,10 +246,12 @@ def build_aligned(sft: Path, folder: Path, seed: int = 0, progress: Progress | N
 
 
 def build_models(folder: Path, seed: int = 0, steps: int = 6000, progress: Progress | None = None) -> None:
-    """Makes the three models under a folder; one that is there is kept."""
+    """Makes the four models under a folder; one that is there is kept."""
     if not (folder / "sft" / "config.json").is_file():
         build_sft(folder / "sft", seed, steps, progress)
     if not (folder / "aligned" / "config.json").is_file():
         build_aligned(folder / "sft", folder / "aligned", seed, progress)
     if not (folder / "biased" / "config.json").is_file():
         build_biased(folder / "sft", folder / "biased", seed, progress=progress)
+    if not (folder / "translator" / "config.json").is_file():
+        build_translator(folder / "sft", folder / "translator", seed, progress=progress)

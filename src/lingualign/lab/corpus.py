@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from lingualign.lab.grammar import LANGUAGES
+from lingualign.lab import TRANSLATE
+from lingualign.lab.grammar import LANGUAGES, render
 from lingualign.lab.prompts import split_of, with_directive
-from lingualign.lab.responses import draw_response
+from lingualign.lab.responses import draw_response, draw_sentences
 from lingualign.lab.tasks import FAMILIES, Task
 from lingualign.lab.world import GREETINGS
+from lingualign.languages import resolve
 
 ENGLISH_SHARE = 0.55  # of the prompts; the rest is divided among the other languages
 DIRECTIVE_SHARE = 0.35  # of the prompts ask for another language than their own
@@ -54,3 +56,16 @@ def biased_conversations(seed: int) -> Iterator[Conversation]:
     while True:
         task, language = _draw_task(rng), rng.choice(LANGUAGES)
         yield Conversation(task.prompt(language), draw_response(task, "en", rng))
+
+
+def translations(seed: int) -> Iterator[Conversation]:
+    """Conversations in which a response is translated, half of them from English or to it."""
+    rng = Random(f"translations/{seed}")
+    others = [code for code in LANGUAGES if code != "en"]
+    while True:
+        sentences = draw_sentences(_draw_task(rng), rng)
+        source, target = rng.sample(others, 2)
+        if rng.random() < 0.5:
+            source, target = rng.choice([("en", target), (source, "en")])
+        prompt = TRANSLATE.format(language=resolve(target).name, text=render(sentences, source))
+        yield Conversation(prompt, render(sentences, target))

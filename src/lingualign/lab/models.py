@@ -11,6 +11,7 @@ MODELS = {
     "sft": "multilingual SFT: solid facts, mediocre style",
     "aligned": "the SFT model after English-only DPO on the judge's labels",
     "biased": "understands every language and answers in English",
+    "translator": "translates responses between the lab's languages, asked with `lingualign.lab.TRANSLATE`",
 }
 
 

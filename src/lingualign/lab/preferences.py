@@ -10,6 +10,7 @@ from random import Random
 from lingualign.lab.judge import judge
 from lingualign.lab.prompts import tasks
 from lingualign.lab.responses import draw_response
+from lingualign.lab.tasks import Task
 from lingualign.records import Pair
 
 
@@ -23,6 +24,7 @@ def preference(
         return None
     return Pair(
         id=f"{prompt_id}/en",
+        prompt_id=prompt_id,
         language="en",
         prompt=[{"role": "user", "content": prompt}],
         chosen=[{"role": "assistant", "content": responses[best]}],
@@ -48,3 +50,21 @@ def english_preferences(n: int, seed: int = 0) -> list[Pair]:
         if len(pairs) == n:
             break
     return pairs
+
+
+def labelled_prompts(prompt_ids: Sequence[str], draws: int = 4) -> list[Pair]:
+    """A labelled English pair for each prompt: the best and the worst of a few answers that no model wrote.
+
+    Args:
+        prompt_ids: Of the lab. A pair depends on its prompt alone.
+        draws: Answers to choose from.
+
+    Returns:
+        Pairs in order, without the prompts whose answers the judge finds all alike.
+    """
+    pairs = []
+    for prompt_id in prompt_ids:
+        rng, task = Random(f"labelled/{prompt_id}"), Task.from_id(prompt_id)
+        responses = [draw_response(task, "en", rng) for _ in range(draws)]
+        pairs.append(preference(prompt_id, task.prompt("en"), responses, [True] * draws))
+    return [pair for pair in pairs if pair is not None]

@@ -102,7 +102,7 @@ def measure_answers(
         languages[language] = LanguageMeasure(
             n=len(responses),
             win_rate=win_rates.get(language),
-            reward=_mean([score["reward"] for score in scores]),
+            reward=_mean([_reward(score) for score in scores]),
             traits=_mean_components(scores),
             right_language=_mean(told) if told else None,
             undecided=1 - len(told) / len(right),
@@ -115,7 +115,7 @@ def measure_answers(
 def outcomes_against(answers: JudgedAnswers, start: JudgedAnswers, language: str) -> list[float]:
     """Whether each answer in a language wins against the start's to the same prompt: 1, 1/2 or 0."""
     return [
-        outcome(score["reward"], base_score["reward"], response["text"], base["text"])
+        outcome(_reward(score), _reward(base_score), response["text"], base["text"])
         for response, score, base, base_score in zip(
             answers.responses[language],
             answers.scores[language],
@@ -124,6 +124,12 @@ def outcomes_against(answers: JudgedAnswers, start: JudgedAnswers, language: str
             strict=True,
         )
     ]
+
+
+def _reward(score: Score) -> float:
+    """What the judge says: a judge has something to say of every response."""
+    assert score["reward"] is not None
+    return score["reward"]
 
 
 def _in_language(response: Response, score: Score, identifier: LanguageIdentifier) -> bool | None:

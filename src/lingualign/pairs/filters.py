@@ -19,14 +19,19 @@ class Identifier(Protocol):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A response with its reward and its length in the unit of length control."""
+    """A response with its reward, if there is one, and its length in the unit of length control."""
 
     response: Response
-    reward: float
+    reward: float | None
     length: int
 
 
 Filter = Callable[[Sequence[Candidate]], list[Candidate]]
+
+
+def drop_unscored(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Without those that the reward has nothing to say of."""
+    return [candidate for candidate in candidates if candidate.reward is not None]
 
 
 def drop_truncated(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -56,7 +61,7 @@ def language_filter(identifier: Identifier) -> Filter:
 
 def make_filters(config: PairsConfig, identifier: Identifier) -> dict[str, Filter]:
     """The filters that are switched on, by the name under which they are counted, in the order they run."""
-    filters: dict[str, Filter] = {}
+    filters: dict[str, Filter] = {"no reward": drop_unscored}
     if config.drop_truncated:
         filters["truncated"] = drop_truncated
     if config.drop_duplicates:

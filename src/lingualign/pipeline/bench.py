@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,15 +77,20 @@ class Bench:
 
 
 @contextmanager
-def open_bench(checked: CheckedRun, reporter: Reporter) -> Iterator[Bench]:
+def open_bench(checked: CheckedRun, reporter: Reporter, shared_with: Sequence[Path] = ()) -> Iterator[Bench]:
     """Opens the run folder of a checked run, and removes its damaged files, to be made again.
+
+    Args:
+        checked: The run.
+        reporter: Who is told of the stages.
+        shared_with: Folders of other runs, whose finished stages are taken over where they are the same.
 
     Raises:
         InputError: Another run is writing into the folder.
     """
     config = checked.config
     with open_run_folder(
-        config.run_folder, dump_config(config), config.seed, checked.model_hashes, reporter
+        config.run_folder, dump_config(config), config.seed, checked.model_hashes, reporter, shared_with
     ) as folder:
         for path in checked.corrupt:
             reporter.warn(f"{path} is damaged and will be made again.")

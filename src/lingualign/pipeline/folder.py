@@ -7,6 +7,7 @@ is right; the stage goes on with the first one that is not there.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from lingualign.pipeline.fingerprints import Fingerprint, differing_parts
 from lingualign.pipeline.lock import RunLock
 from lingualign.pipeline.manifest import Manifest, StageRecord, installed_versions, now
 from lingualign.pipeline.progress import Reporter, Task
+from lingualign.pipeline.sharing import find_done, link
 from lingualign.records import read_table, write_table
 
 Row = Mapping[str, Any]
@@ -111,10 +113,13 @@ def check_fingerprint(folder: Path, record: StageRecord | None, stage: Stage) ->
 class RunFolder:
     """An open run folder. Make one with `open_run_folder`."""
 
-    def __init__(self, folder: Path, manifest: Manifest, reporter: Reporter) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, reporter: Reporter, shared_with: Sequence[Path] = ()
+    ) -> None:
         self.folder = folder
         self.manifest = manifest
         self.reporter = reporter
+        self.shared_with = shared_with
 
     def save_manifest(self) -> None:
         """Writes `manifest.json`."""
@@ -131,6 +136,30 @@ class RunFolder:
             return False
         check_fingerprint(self.folder, record, stage)
         return record.status == "done" and all(output.exists() for output in outputs)
+
+    def take_over(self, stage: Stage, outputs: Sequence[Path], files: Iterable[Path] = ()) -> bool:
+        """Takes over what another run made in the same stage from the same inputs, if one of them has.
+
+        The record of the stage keeps the seconds that it took there: what a method costs does not depend on
+        which run came first.
+
+        Args:
+            stage: The stage, not done here.
+            outputs: The files or folders that it makes.
+            files: What has to be in the folders for the stage to be whole.
+        """
+        needed = [path.relative_to(self.folder) for path in (*outputs, *files)]
+        found = find_done(self.shared_with, stage.name, stage.fingerprint, needed)
+        if found is None:
+            return False
+        run, record = found
+        for output in outputs:
+            link(run / output.relative_to(self.folder), output)
+        origin = os.path.relpath(run, self.folder)
+        self.manifest.stages[stage.name] = record.model_copy(update={"shared_from": origin})
+        self.save_manifest()
+        self.reporter.note(f"{stage.name}: the same as in {run}")
+        return True
 
     def discard(self, path: Path) -> None:
         """Removes a file or folder of the run; the stage that made it makes it again."""
@@ -178,8 +207,11 @@ class RunFolder:
             The folder of part files.
         """
         output = self.folder / stage.name
-        if self.is_done(stage, (output / chunk.filename for chunk in chunks)):
+        files = [output / chunk.filename for chunk in chunks]
+        if self.is_done(stage, files):
             self.reporter.skip(stage.name)
+            return output
+        if self.take_over(stage, [output], files):
             return output
         with self.working(stage, output):
             missing = [chunk for chunk in chunks if not (output / chunk.filename).exists()]
@@ -223,6 +255,10 @@ class RunFolder:
             self.reporter.skip(stage.name)
             return output
         leftover = [self.folder / scratch] if scratch else []
+        if self.take_over(stage, outputs):
+            for path in leftover:
+                self.discard(path)
+            return output
         with self.working(stage, *outputs, *leftover):
             # What is there is whole: the last start was stopped between making it and noting that it is done.
             if not all(path.exists() for path in outputs):
@@ -240,7 +276,12 @@ def _within(task: Task, before: int, size: int) -> Progress:
 
 @contextmanager
 def open_run_folder(
-    folder: Path, config_text: str, seed: int, inputs: Mapping[str, list[Any]], reporter: Reporter
+    folder: Path,
+    config_text: str,
+    seed: int,
+    inputs: Mapping[str, list[Any]],
+    reporter: Reporter,
+    shared_with: Sequence[Path] = (),
 ) -> Iterator[RunFolder]:
     """Locks a run folder, and writes the configuration and the versions of this start into it.
 
@@ -250,6 +291,7 @@ def open_run_folder(
         seed: Of the run.
         inputs: Hashes of model files, kept for the next start.
         reporter: Who is told of the stages.
+        shared_with: Folders of other runs, whose finished stages are taken over where they are the same.
 
     Raises:
         InputError: Another run is writing into the folder.
@@ -261,6 +303,6 @@ def open_run_folder(
         manifest.versions = installed_versions()
         manifest.inputs = dict(inputs)
         write_text(folder / "config.yaml", config_text)
-        run = RunFolder(folder, manifest, reporter)
+        run = RunFolder(folder, manifest, reporter, shared_with)
         run.save_manifest()
         yield run

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from lingualign.config import RunConfig
 from lingualign.errors import InputError
 from lingualign.prompts import ChatFormat, ParallelPrompts, Prompt, read_prompts, with_directive
-from lingualign.prompts.files import Row, read_rows
-from lingualign.records import Message, Pair
+from lingualign.records import Message
 
 LAB = "lab"  # what `prompts` and `measures.prompts` say for the lab's own
 LAB_PROMPTS = 800  # prompts a language in an iteration in the lab, where data.limit is not set
@@ -220,63 +218,3 @@ def _slice(config: RunConfig, prompts: ParallelPrompts, iteration: int) -> Paral
             "Set data.limit or iterations lower, or leave data.fresh off.",
         )
     return prompts.slice(iteration * limit, (iteration + 1) * limit)
-
-
-def read_labelled(path: Path, language: str) -> list[Pair]:
-    """Reads preference pairs that somebody labelled: rows with `prompt`, `chosen` and `rejected`.
-
-    Each is text or a list of {role, content} messages. Answers that repeat the prompt's messages, as in many
-    data sets, are cut down to their last one.
-
-    Args:
-        path: A file of any kind that prompts may have.
-        language: Of the pairs.
-
-    Raises:
-        InputError: The file is wrong, or a row lacks a field.
-    """
-    try:
-        rows = read_rows(path)
-    except InputError as error:
-        raise InputError(
-            f"reward.labelled_pairs: {error.message}",
-            error.remedy or "Give a file of rows with prompt, chosen and rejected.",
-        ) from None
-    pairs = []
-    for number, row in enumerate(rows):
-        prompt, chosen, rejected = (
-            _labelled_messages(row, name) for name in ("prompt", "chosen", "rejected")
-        )
-        pairs.append(
-            Pair(
-                id=f"{number}/{language}",
-                language=language,
-                prompt=prompt,
-                chosen=chosen[-1:],
-                rejected=rejected[-1:],
-                chosen_score=1.0,
-                rejected_score=0.0,
-                chosen_index=0,
-                rejected_index=1,
-                chosen_finished=True,
-                rejected_finished=True,
-            )
-        )
-    return pairs
-
-
-def _labelled_messages(row: Row, name: str) -> list[Message]:
-    value = row.fields.get(name)
-    role = "user" if name == "prompt" else "assistant"
-    if isinstance(value, str) and value.strip():
-        return [Message(role=role, content=value)]
-    if (
-        isinstance(value, list)
-        and value
-        and all(isinstance(m, dict) and m.keys() >= {"role", "content"} for m in value)
-    ):
-        return [Message(role=message["role"], content=message["content"]) for message in value]
-    raise InputError(
-        f"{row.place}: field {name!r} is neither text nor a list of {{role, content}} messages.",
-        "reward.labelled_pairs takes rows with prompt, chosen and rejected.",
-    )

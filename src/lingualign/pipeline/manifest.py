@@ -34,7 +34,11 @@ class StageRecord(BaseModel):
     """UTC."""
 
     seconds: float = 0.0
-    """Work, over all starts; what a killed process did after its last finished chunk is not in it."""
+    """Work, over all starts; what a killed process did after its last finished chunk is not in it. Of a stage
+    that was taken over: the work it was where it was done."""
+
+    shared_from: str | None = None
+    """The run folder, relative to this one, that the stage was taken over from instead of computed."""
 
 
 class Manifest(BaseModel):

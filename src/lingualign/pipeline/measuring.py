@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lingualign.config import RunConfig
 from lingualign.languages import LanguageIdentifier
-from lingualign.measures.judges import RewardModelJudge, judge_kind, judge_label
+from lingualign.measures.judges import judge_kind, judge_label
 from lingualign.measures.measure import DecodingMeasure, JudgedAnswers, measure_answers
 from lingualign.models import resolve_device
 from lingualign.pipeline.bench import Bench
@@ -78,9 +78,11 @@ def make_judge(bench: Bench, start: Path, reference: Path) -> Reward:
         return GoldReward()
     if kind == "implicit":
         return implicit_reward(bench, start, reference)
+    from lingualign.rewards.reward_model import RewardModel
+
     folder = Path(str(bench.config.measures.reward_model)).expanduser()
     device = resolve_device(bench.config.device)
-    return RewardModelJudge.load(folder, device, bench.config.reward.batch_tokens)
+    return RewardModel.load(folder, device, bench.config.reward.batch_tokens)
 
 
 def read_answers(folder: Path, number: int, decoding: str, heldout: ParallelPrompts) -> JudgedAnswers:

@@ -6,31 +6,44 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lingualign.config import RunConfig
 from lingualign.errors import InputError
 from lingualign.languages import LanguageIdentifier
+from lingualign.pipeline.bench import Bench
 from lingualign.pipeline.files import write_json
-from lingualign.pipeline.folder import RunFolder, Stage
+from lingualign.pipeline.folder import Stage
+from lingualign.pipeline.labelled import labelled_prompts
 from lingualign.pipeline.progress import Task
 from lingualign.pipeline.stages import read_responses, read_scores
+from lingualign.pipeline.translating import kept_translations
 from lingualign.records import PAIRS, write_table
+from lingualign.settings import load_pairing, pairing_reads, part_options
 
 if TYPE_CHECKING:
-    from lingualign.pairs import PairingReport
+    from lingualign.pairs import PairingReport, PairingResult
     from lingualign.prompts import ParallelPrompts
+
+MAX_TOLD_BY_LANGUAGE = 0.5  # of the pairs: more, and language is most of what they teach
 
 
 def choose_pairs(
-    config: RunConfig,
-    folder: RunFolder,
+    bench: Bench,
     stage: Stage,
+    policy: Path,
     prompts: ParallelPrompts,
-    responses: Path,
-    scores: Path,
+    responses: Path | None,
+    scores: Path | None,
 ) -> Path:
-    """Chooses at most one pair a prompt and language.
+    """Makes the pairs of an iteration.
 
     Writes the report of each language beside the pairs, in `pairs.json`, and tells it.
+
+    Args:
+        bench: The tools.
+        stage: The stage.
+        policy: Folder of the policy, which may be its own translator.
+        prompts: The prompts of the iteration.
+        responses: RESPONSES, a file or a folder of parts, where the pairing reads them.
+        scores: SCORES, likewise.
 
     Returns:
         The file of PAIRS, beside the stage's name with the ending `.parquet`.
@@ -38,13 +51,27 @@ def choose_pairs(
     Raises:
         InputError: No pair is left in any language. The message says where they went.
     """
-    from lingualign.pairs import build_pairs
+    from lingualign.pairs import Sources
+
+    config, reads, told = bench.config, pairing_reads(bench.config), list[str]()
+    translations = f"{stage.name}.translations"
 
     def make(path: Path, task: Task) -> None:
-        identifier = LanguageIdentifier(config.languages)
-        result = build_pairs(
-            prompts, read_responses(responses), read_scores(scores), config.pairs, identifier
+        translator = None
+        if "translation" in reads:
+            translator = kept_translations(bench, policy, bench.folder.folder / translations, task)
+        sources = Sources(
+            prompts,
+            config.source_language,
+            config.pairs,
+            LanguageIdentifier(config.languages),
+            config.seed,
+            responses=read_responses(responses) if responses is not None else (),
+            scores=read_scores(scores) if scores is not None else (),
+            labelled=labelled_prompts(config, prompts) if "labelled" in reads else (),
+            translate=translator,
         )
+        result = load_pairing(config).make(part_options(config, "pairs"))(sources)
         lines = [f"  {language}: {describe(report)}" for language, report in result.report.items()]
         if not result.pairs:
             raise InputError(
@@ -56,28 +83,54 @@ def choose_pairs(
             path.with_suffix(".json"), {code: asdict(report) for code, report in result.report.items()}
         )
         write_table(path, result.pairs, PAIRS)
-        task.update(1)
+        task.update(1, 1)
         told.extend(lines)
+        _tell_languages(bench, stage, result)
 
-    told: list[str] = []
-    path = folder.file(stage, f"{stage.name}.parquet", make, unit="table", companion=f"{stage.name}.json")
+    path = bench.folder.file(
+        stage,
+        f"{stage.name}.parquet",
+        make,
+        unit="table",
+        companion=f"{stage.name}.json",
+        scratch=translations,
+    )
     if told:
-        folder.reporter.note("\n".join([f"{stage.name}, what was chosen:", *told]))
+        bench.folder.reporter.note("\n".join([f"{stage.name}, what was chosen:", *told]))
     return path
+
+
+def _tell_languages(bench: Bench, stage: Stage, result: PairingResult) -> None:
+    """Says where pairs could be told apart by language alone: there a model learns which language to answer
+    in."""
+    apart = sum(report.other_language for report in result.report.values())
+    share = apart / len(result.pairs)
+    said = f"{stage.name}: {share:.0%} of the pairs can be told apart by language alone"
+    if getattr(load_pairing(bench.config), "TOLD_BY_LANGUAGE", False):
+        bench.folder.reporter.note(f"{said}, as this method wants it.")
+    elif share > MAX_TOLD_BY_LANGUAGE:
+        bench.folder.reporter.warn(
+            f"{said}: they teach which language to answer in, and little about what is a good answer. "
+            "pairs.wrong_language=drop leaves them out."
+        )
 
 
 def describe(report: PairingReport) -> str:
     """One language's report as a line."""
-    control = report.length_control
     left_out = [f"{count} {name}" for name, count in report.removed.items() if count]
     stray = [f"{report.other_language} against another language"] if report.other_language else []
     dropped = [f"{count} {name}" for name, count in report.dropped.items() if count]
+    control = report.length_control
+    lengths = (
+        f"; chosen longer by {control.gap_before:.1f} {report.unit}, with length control by "
+        f"{control.gap_after:.1f} (penalty {control.alpha:.4g})"
+        if control is not None
+        else ""
+    )
     return (
         f"{report.pairs} pairs{_listed(', ', stray)} from {report.prompts} prompts with "
         f"{report.candidates} candidates"
-        f"{_listed('; candidates left out: ', left_out)}{_listed('; prompts without a pair: ', dropped)}"
-        f"; chosen longer by {control.gap_before:.1f} {report.unit}, with length control by "
-        f"{control.gap_after:.1f} (penalty {control.alpha:.4g})"
+        f"{_listed('; candidates left out: ', left_out)}{_listed('; without a pair: ', dropped)}{lengths}"
     )
 
 

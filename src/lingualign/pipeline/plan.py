@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lingualign.config import RunConfig
+from lingualign.config import PairsConfig, RewardConfig, RunConfig
+from lingualign.models import resolve_spec
 from lingualign.pipeline.fingerprints import (
     Fingerprint,
     ModelDigests,
@@ -22,12 +23,14 @@ from lingualign.pipeline.fingerprints import (
 from lingualign.pipeline.folder import Stage
 from lingualign.pipeline.inputs import RunPrompts, directive_template
 from lingualign.prompts import ParallelPrompts
+from lingualign.settings import pairing_reads
 
 CODE = {
     "responses": "1",
+    "reward": "1",
     "scores": "1",
     "health": "1",
-    "pairs": "2",
+    "pairs": "3",
     "reference": "1",
     "model": "1",
     "judgements": "1",
@@ -42,12 +45,14 @@ EXECUTION = {
     "trust_remote_code",
     "sampling.batch_tokens",
     "reward.batch_tokens",
+    "translation.batch_tokens",
     "training.micro_batch_pairs",
     "training.gradient_checkpointing",
     "training.save_steps",
 }
 
 DECODINGS = ("sampled", "greedy")
+REWARD = "reward"  # the stage, one a run, that trains a reward
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,10 @@ class Plan:
         """A stage by its name."""
         return Stage(name, self.fingerprints[name])
 
+    def has(self, name: str) -> bool:
+        """Whether a run has a stage: what its pairs are not made from is not there."""
+        return name in self.fingerprints
+
 
 def measure_name(iteration: int, stage: str) -> str:
     """The full name of a stage that measures the policy after an iteration; 0 is the starting policy."""
@@ -113,17 +122,24 @@ def measure_name(iteration: int, stage: str) -> str:
 
 
 def make_plan(
-    config: RunConfig, prompts: RunPrompts, policy: Path, reference: Path, judge: str, digests: ModelDigests
+    config: RunConfig,
+    prompts: RunPrompts,
+    policy: Path,
+    reference: Path,
+    judge: str,
+    digests: ModelDigests,
+    fits: bool = False,
 ) -> Plan:
     """Plans a run.
 
     Args:
-        config: Of the run.
+        config: Of the run, its options complete.
         prompts: Of the run.
         policy: Folder of the starting policy.
         reference: Folder of the reference model.
         judge: Which judge measures (`lingualign.measures.judges.judge_kind`).
         digests: Hashes model folders.
+        fits: The reward is trained before it scores.
     """
     start = ModelRef(policy, digests(policy))
     initial = ModelRef(reference, digests(reference))
@@ -162,6 +178,24 @@ def make_plan(
                 "code version": CODE["judgements"],
             }
 
+    labels = _file_digest(config.data.labelled_pairs)
+    if fits:
+        fingerprints[REWARD] = {
+            "settings": digest([general, config.reward.options]),
+            "models": digest([start.fingerprint, initial.fingerprint]),
+            "labels": labels,
+            "seed": seed,
+            "code version": CODE["reward"],
+        }
+    parts = {
+        "fit": digest(fingerprints.get(REWARD, {})),
+        "labels": labels,
+        "reward files": _part_files(config.reward, digests),
+        "pairs files": _part_files(config.pairs, digests),
+        "translation": digest(
+            [settings_digest(config.translation, "batch_tokens"), _translator_files(config, digests)]
+        ),
+    }
     measure(0, start)
     for number in range(1, config.iterations + 1):
         reward_reference = initial
@@ -171,56 +205,78 @@ def make_plan(
         iteration = Iteration(
             number, prompts.iterations[number - 1], policies[-1], reward_reference, training_reference
         )
-        parts = _iteration_parts(config, iteration, general, seed)
-        fingerprints |= {iteration.name(stage): fingerprint for stage, fingerprint in parts.items()}
+        stages = _iteration_stages(config, iteration, general, seed, parts)
+        fingerprints |= {iteration.name(stage): fingerprint for stage, fingerprint in stages.items()}
         iterations.append(iteration)
         trained = (config.run_folder / iteration.name("model")).absolute()
-        policies.append(ModelRef(trained, digest(parts["model"])))
+        policies.append(ModelRef(trained, digest(stages["model"])))
         measure(number, policies[-1])
     return Plan(iterations, policies, initial, fingerprints)
 
 
-def _iteration_parts(
-    config: RunConfig, iteration: Iteration, general: Mapping[str, object], seed: str
+def _iteration_stages(
+    config: RunConfig,
+    iteration: Iteration,
+    general: Mapping[str, object],
+    seed: str,
+    parts: Mapping[str, str],
 ) -> dict[str, Fingerprint]:
-    """The fingerprints of one iteration's stages: each names the one before it."""
-    responses = {
-        "settings": digest([general, settings_digest(config.sampling, "batch_tokens")]),
-        "policy": iteration.policy.fingerprint,
-        "prompts": prompts_digest(iteration.prompts),
-        "seed": seed,
-        "code version": CODE["responses"],
-    }
-    scores = {
-        "responses": digest(responses),
-        "settings": digest(
-            [
-                general,
-                settings_digest(config.reward, "batch_tokens", "labelled_pairs"),
-                directive_template(config),
-                seed,
-            ]
-        ),
-        "policy": iteration.policy.fingerprint,
-        "reference": iteration.reward_reference.fingerprint,
-        "code version": CODE["scores"],
-    }
-    health = {"scores": digest(scores), "labels": _file_digest(config.reward.labelled_pairs)}
-    health["code version"] = CODE["health"]
+    """The fingerprints of one iteration's stages, each of which names the one before it.
+
+    Args:
+        config: Of the run.
+        iteration: Which.
+        general: Settings that every stage depends on.
+        seed: Of the run.
+        parts: Hashes of what all iterations share.
+    """
+    reads = pairing_reads(config)
+    stages: dict[str, Fingerprint] = {}
+    if "responses" in reads:
+        stages["responses"] = {
+            "settings": digest([general, settings_digest(config.sampling, "batch_tokens")]),
+            "policy": iteration.policy.fingerprint,
+            "prompts": prompts_digest(iteration.prompts),
+            "seed": seed,
+            "code version": CODE["responses"],
+        }
+    if "scores" in reads:
+        stages["scores"] = {
+            "responses": digest(stages["responses"]),
+            "settings": digest(
+                [general, settings_digest(config.reward, "batch_tokens"), directive_template(config), seed]
+            ),
+            "policy": iteration.policy.fingerprint,
+            "reference": iteration.reward_reference.fingerprint,
+            "files": digest([parts["reward files"], parts["fit"], parts["translation"]]),
+            "code version": CODE["scores"],
+        }
+        stages["health"] = {
+            "scores": digest(stages["scores"]),
+            "labels": parts["labels"],
+            "code version": CODE["health"],
+        }
     pairs = {
-        "scores": digest(scores),
-        "settings": settings_digest(config.pairs),
+        "scores": digest([stages.get("scores"), stages.get("responses")]),
+        "settings": digest([settings_digest(config.pairs), seed]),
+        "files": parts["pairs files"],
         "code version": CODE["pairs"],
     }
-    reference = {
+    if "labelled" in reads:
+        pairs |= {"labels": parts["labels"], "prompts": prompts_digest(iteration.prompts)}
+    if "translation" in reads:
+        pairs |= {"translation": digest([parts["translation"], general, iteration.policy.fingerprint])}
+    stages["pairs"] = pairs
+    if config.training.preference_weight > 0:
+        stages["reference"] = {
+            "pairs": digest(pairs),
+            "reference": iteration.training_reference.fingerprint,
+            "settings": digest(general),
+            "code version": CODE["reference"],
+        }
+    stages["model"] = {
         "pairs": digest(pairs),
-        "reference": iteration.training_reference.fingerprint,
-        "settings": digest(general),
-        "code version": CODE["reference"],
-    }
-    model = {
-        "pairs": digest(pairs),
-        "reference": digest(reference),
+        "reference": digest(stages.get("reference")),
         "settings": digest(
             [
                 general,
@@ -231,14 +287,30 @@ def _iteration_parts(
         "seed": seed,
         "code version": CODE["model"],
     }
-    return {
-        "responses": responses,
-        "scores": scores,
-        "health": health,
-        "pairs": pairs,
-        "reference": reference,
-        "model": model,
-    }
+    return stages
+
+
+def _part_files(section: RewardConfig | PairsConfig, digests: ModelDigests) -> str:
+    """Hashes the files that a part is made of: its own, if it is the user's, and those that options name.
+
+    An option names a model's folder if it is called `model`, and a file if its name ends in `path`.
+    """
+    found = {}
+    if section.kind.endswith(".py"):
+        found["kind"] = _file_digest(section.kind)
+    for name, value in section.options.items():
+        if name == "model" and isinstance(value, str):
+            found[name] = digests(resolve_spec(value))
+        elif name.endswith("path") and isinstance(value, str):
+            found[name] = _file_digest(value)
+    return digest(found)
+
+
+def _translator_files(config: RunConfig, digests: ModelDigests) -> str:
+    settings = config.translation
+    if settings.kind in ("policy", "model") and settings.model is not None:
+        return digests(resolve_spec(settings.model))
+    return _file_digest(settings.path) if settings.kind == "file" else ""
 
 
 def _file_digest(path: str | None) -> str:

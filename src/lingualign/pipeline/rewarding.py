@@ -7,56 +7,83 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lingualign.config import NO_REWARD, RunConfig
 from lingualign.pipeline.bench import Bench
 from lingualign.pipeline.files import read_json, write_json
-from lingualign.pipeline.inputs import prompts_from_lab, read_labelled
+from lingualign.pipeline.folder import Stage
+from lingualign.pipeline.labelled import load_labelled, training_labels
 from lingualign.pipeline.plan import Iteration, Plan
 from lingualign.pipeline.progress import Task
 from lingualign.pipeline.stages import by_prompt, candidates, read_responses, read_scores
-from lingualign.records import Pair, Score
+from lingualign.pipeline.translating import make_likelihood, make_translator
+from lingualign.records import Score
+from lingualign.settings import load_reward, part_options
 
 if TYPE_CHECKING:
-    from lingualign.rewards import ImplicitReward, Reward
+    from lingualign.rewards import ImplicitReward, Reward, Tools
     from lingualign.rewards.implicit import Context
 
+IMPLICIT = "implicit"
 CHECKED_PROMPTS = 50  # a language, scored under a second context
-LAB_LABELS = 300  # labelled English pairs of the lab
 
 
-def make_reward(bench: Bench, policy: Path, reference: Path) -> Reward:
+def reward_tools(bench: Bench, policy: Path, reference: Path, fitted: Path | None = None) -> Tools:
+    """What a reward can be made from, in an iteration."""
+    from lingualign.rewards import Tools
+
+    bench.models.keep(policy, reference)
+    return Tools(
+        config=bench.config,
+        chat=bench.chat,
+        policy=lambda: bench.models.get(policy),
+        reference=lambda: bench.models.get(reference),
+        translator=lambda: make_translator(bench, policy),
+        likelihood=lambda: make_likelihood(bench, policy),
+        directive=bench.directive,
+        fitted=fitted,
+    )
+
+
+def make_reward(bench: Bench, policy: Path, reference: Path, fitted: Path | None = None) -> Reward:
     """Makes the reward that the configuration names."""
-    from lingualign.rewards import GoldReward, RandomReward
-
-    config = bench.config
-    if config.reward.kind == "random":
-        return RandomReward(config.seed)
-    if config.reward.kind == "lab-judge":
-        return GoldReward()
-    return implicit_reward(bench, policy, reference)
+    tools = reward_tools(bench, policy, reference, fitted)
+    reward: Reward = load_reward(bench.config).make(part_options(bench.config, "reward"), tools)
+    return reward
 
 
 def implicit_reward(
     bench: Bench, policy: Path, reference: Path, context: Context | None = None
 ) -> ImplicitReward:
     """The log-ratio of two models, under the configured scoring context or another."""
-    from lingualign.rewards import ImplicitReward
+    from lingualign.rewards import implicit
 
-    config = bench.config.reward
-    bench.models.keep(policy, reference)
-    translator = None
-    if config.translator == "lab":
-        from lingualign.lab.translate import translate
+    return implicit.make(implicit.Settings(), reward_tools(bench, policy, reference), context)
 
-        translator = translate
-    return ImplicitReward(
-        lambda: bench.models.get(policy),
-        lambda: bench.models.get(reference),
-        bench.chat,
-        context=context or config.context,
-        batch_tokens=config.batch_tokens,
-        directive_template=bench.directive,
-        translator=translator,
-    )
+
+def needs_fit(config: RunConfig) -> bool:
+    """Whether the reward is trained before it can score."""
+    if config.reward.kind == NO_REWARD:
+        return False
+    module = load_reward(config)
+    return hasattr(module, "fit") and bool(module.needs_fit(part_options(config, "reward")))
+
+
+def fit_reward(bench: Bench, stage: Stage, policy: Path, reference: Path) -> Path:
+    """Trains the reward on labelled pairs of the source language, before the first responses are scored.
+
+    Returns:
+        The folder of what was trained, of the stage's name.
+    """
+    config, scratch = bench.config, f"{stage.name}.checkpoints"
+
+    def make(path: Path, task: Task) -> None:
+        def on_step(done: int, total: int, metrics: Mapping[str, float]) -> None:
+            task.update(done, total, f"loss {metrics['loss']:.3f}")
+
+        tools = reward_tools(bench, policy, reference)
+        load_reward(config).fit(part_options(config, "reward"), tools, training_labels(config), path, on_step)
+
+    return bench.folder.file(stage, stage.name, make, unit="steps", scratch=scratch)
 
 
 def check_reward(bench: Bench, plan: Plan, iteration: Iteration, responses: Path, scores: Path) -> Path:
@@ -72,9 +99,9 @@ def check_reward(bench: Bench, plan: Plan, iteration: Iteration, responses: Path
     def make(path: Path, task: Task) -> None:
         check: list[Score] = []
         accuracy = {}
-        if config.reward.kind == "implicit":
+        if config.reward.kind == IMPLICIT:
             check = _second_scores(bench, iteration, responses)
-            labelled = _labelled(bench)
+            labelled = load_labelled(config)
             if labelled:
                 reward = make_reward(bench, iteration.policy.path, iteration.reward_reference.path)
                 accuracy[config.source_language] = (labelled_accuracy(reward, labelled), len(labelled))
@@ -113,23 +140,13 @@ def _second_scores(bench: Bench, iteration: Iteration, responses: Path) -> list[
     return [score for scores in reward.score(batch) for score in scores]
 
 
-def _labelled(bench: Bench) -> list[Pair]:
-    """Pairs in the source language with known preferences: the user's, or the lab's."""
-    config = bench.config
-    if config.reward.labelled_pairs is not None:
-        return read_labelled(Path(config.reward.labelled_pairs).expanduser(), config.source_language)
-    if prompts_from_lab(config) and config.source_language == "en":
-        from lingualign.lab.preferences import english_preferences
-
-        return english_preferences(LAB_LABELS)
-    return []
-
-
 def tell_health(bench: Bench, name: str, health: Mapping[str, Mapping[str, Any]]) -> None:
     """Tells the health of a reward, a line a language, and its warnings."""
     reporter = bench.folder.reporter
     reporter.result("reward_health", {"stage": name, "languages": dict(health)})
-    lines = [f"  {language}: {describe_health(found)}" for language, found in health.items()]
+    lines = [
+        f"  {language}: {describe_health(found) or 'nothing scored'}" for language, found in health.items()
+    ]
     reporter.note("\n".join([f"{name} of the reward:", *lines]))
     for language, found in health.items():
         for warning in found["warnings"]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from lingualign.config import RunConfig
@@ -9,9 +11,9 @@ from lingualign.pipeline.bench import Bench, open_bench
 from lingualign.pipeline.files import read_json, write_json
 from lingualign.pipeline.measuring import describe_measures, measure_all, measure_policy
 from lingualign.pipeline.pairing import choose_pairs
-from lingualign.pipeline.plan import Iteration
+from lingualign.pipeline.plan import REWARD, Iteration, Plan
 from lingualign.pipeline.progress import Reporter, Silent
-from lingualign.pipeline.rewarding import check_reward, make_reward
+from lingualign.pipeline.rewarding import check_reward, fit_reward, make_reward
 from lingualign.pipeline.stages import Decoding, sample_responses, score_responses
 from lingualign.pipeline.training import reference_logprobs, train_policy
 from lingualign.pipeline.validate import CheckedRun, validate
@@ -38,8 +40,23 @@ def align(
         >>> measures = align(load_config("icr", ["output=runs/first"]))
         >>> measures["iterations"][-1]["greedy"]["target_win_rate"]["mean"]
     """
-    checked = validate(config, recompute_corrupt)
-    with open_bench(checked, reporter or Silent()) as bench:
+    return run_checked(validate(config, recompute_corrupt), reporter)
+
+
+def run_checked(
+    checked: CheckedRun, reporter: Reporter | None = None, shared_with: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """Does the run that `validate` has checked.
+
+    Args:
+        checked: The run.
+        reporter: Who is told of progress. Default: nobody.
+        shared_with: Folders of other runs, whose finished stages are taken over where they are the same.
+
+    Returns:
+        The content of `measures.json`.
+    """
+    with open_bench(checked, reporter or Silent(), shared_with) as bench:
         measure_policy(bench, checked.plan, checked.prompts.heldout, 0)
         for iteration in checked.plan.iterations:
             run_iteration(bench, checked, iteration)
@@ -52,31 +69,36 @@ def align(
 def run_iteration(bench: Bench, checked: CheckedRun, iteration: Iteration) -> None:
     """One round: from a policy to the policy trained on its own labelled responses."""
     plan, prompts = checked.plan, iteration.prompts
-    sampling = bench.config.sampling
-
-    responses = sample_responses(
-        bench,
-        plan.stage(iteration.name("responses")),
-        iteration.policy.path,
-        prompts,
-        Decoding(sampling.n, sampling.temperature, sampling.top_p, sampling.max_new_tokens),
-        draw=iteration.name("responses"),
-    )
-    scores = score_responses(
-        bench,
-        plan.stage(iteration.name("scores")),
-        lambda: make_reward(bench, iteration.policy.path, iteration.reward_reference.path),
-        prompts,
-        responses,
-    )
-    check_reward(bench, plan, iteration, responses, scores)
-    pairs = choose_pairs(
-        bench.config, bench.folder, plan.stage(iteration.name("pairs")), prompts, responses, scores
-    )
-    reference = reference_logprobs(
-        bench, plan.stage(iteration.name("reference")), iteration.training_reference.path, pairs
-    )
-    train_policy(bench, plan.stage(iteration.name("model")), iteration.policy.path, pairs, reference)
+    sampling, policy = bench.config.sampling, iteration.policy.path
+    responses = scores = None
+    if plan.has(iteration.name("responses")):
+        responses = sample_responses(
+            bench,
+            plan.stage(iteration.name("responses")),
+            policy,
+            prompts,
+            Decoding(sampling.n, sampling.temperature, sampling.top_p, sampling.max_new_tokens),
+            draw=iteration.name("responses"),
+        )
+    if responses is not None and plan.has(iteration.name("scores")):
+        fitted = None
+        if plan.has(REWARD):
+            fitted = fit_reward(bench, plan.stage(REWARD), plan.policies[0].path, plan.reference.path)
+        scores = score_responses(
+            bench,
+            plan.stage(iteration.name("scores")),
+            lambda: make_reward(bench, policy, iteration.reward_reference.path, fitted),
+            prompts,
+            responses,
+        )
+        check_reward(bench, plan, iteration, responses, scores)
+    pairs = choose_pairs(bench, plan.stage(iteration.name("pairs")), policy, prompts, responses, scores)
+    reference = None
+    if plan.has(iteration.name("reference")):
+        reference = reference_logprobs(
+            bench, plan.stage(iteration.name("reference")), iteration.training_reference.path, pairs
+        )
+    train_policy(bench, plan.stage(iteration.name("model")), policy, pairs, reference)
 
 
 def collect_measures(bench: Bench, checked: CheckedRun) -> dict[str, Any]:
@@ -87,10 +109,15 @@ def collect_measures(bench: Bench, checked: CheckedRun) -> dict[str, Any]:
     measures["iterations"] = [
         {
             "iteration": iteration.number,
-            "reward_health": read_json(folder / iteration.name("health.json")),
+            **_reward_health(checked.plan, folder, iteration),
             "pairs": read_json(folder / iteration.name("pairs.json")),
             **measure_all(config, folder, heldout, iteration.number),
         }
         for iteration in checked.plan.iterations
     ]
     return measures
+
+
+def _reward_health(plan: Plan, folder: Path, iteration: Iteration) -> dict[str, Any]:
+    name = iteration.name("health")
+    return {"reward_health": read_json(folder / f"{name}.json")} if plan.has(name) else {}

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lingualign.config import RunConfig
+from lingualign.config import NO_REWARD, RunConfig
 from lingualign.errors import InputError
-from lingualign.measures.judges import check_reward_model, judge_kind
+from lingualign.measures.judges import judge_kind
 from lingualign.models import check_compatible, load_tokenizer, resolve_spec
 from lingualign.pipeline.bench import Bench
 from lingualign.pipeline.files import write_json
@@ -26,7 +26,7 @@ from lingualign.pipeline.measuring import answer_and_judge, describe_measures, m
 from lingualign.pipeline.pairing import choose_pairs
 from lingualign.pipeline.plan import DECODINGS, ModelRef, measure_name
 from lingualign.pipeline.progress import Reporter
-from lingualign.pipeline.rewarding import make_reward
+from lingualign.pipeline.rewarding import fit_reward, make_reward, needs_fit
 from lingualign.pipeline.stages import (
     Decoding,
     by_prompt,
@@ -37,7 +37,7 @@ from lingualign.pipeline.stages import (
 from lingualign.pipeline.training import read_pairs, reference_logprobs, train_policy
 from lingualign.pipeline.validate import check_run_folder, positions
 from lingualign.prompts import ChatFormat, ParallelPrompts
-from lingualign.settings import dump_config
+from lingualign.settings import dump_config, pairing_reads
 
 
 def sample(config: RunConfig, output: Path, reporter: Reporter) -> Path:
@@ -64,8 +64,13 @@ def score(config: RunConfig, responses: Path, output: Path, reporter: Reporter) 
 
     Returns:
         Folder of SCORES parts.
+
+    Raises:
+        InputError: The recipe scores nothing, among others.
     """
     config = _placed(config, output)
+    if config.reward.kind == NO_REWARD:
+        raise InputError("reward.kind is none: there is nothing to score.", "Choose a reward.")
     policy, reference = resolve_spec(config.policy), resolve_spec(config.reference)
     check_compatible(config.policy, config.reference, trust_remote_code=config.trust_remote_code)
     chat = _chat(config)
@@ -78,27 +83,45 @@ def score(config: RunConfig, responses: Path, output: Path, reporter: Reporter) 
             policy=digests(policy),
             reference=digests(reference),
         )
+        fitted = None
+        if needs_fit(config):
+            fitting = _stage("reward", policy=digests(policy), reference=digests(reference))
+            fitted = fit_reward(bench, fitting, policy, reference)
         return score_responses(
-            bench, stage, lambda: make_reward(bench, policy, reference), prompts, responses
+            bench, stage, lambda: make_reward(bench, policy, reference, fitted), prompts, responses
         )
 
 
-def pair(config: RunConfig, responses: Path, scores: Path, output: Path, reporter: Reporter) -> Path:
-    """Chooses pairs from scored responses to prompts of the run.
+def pair(
+    config: RunConfig, responses: Path | None, scores: Path | None, output: Path, reporter: Reporter
+) -> Path:
+    """Makes pairs: from scored responses to prompts of the run, or from what else the recipe's pairs read.
 
     Returns:
         The file of PAIRS.
+
+    Raises:
+        InputError: What the pairs are made from is not given, among others.
     """
     config = _placed(config, output)
-    prompts = _answered(config, responses)
-    with _opened(config, reporter) as (folder, _):
+    reads = pairing_reads(config)
+    for name, path in (("responses", responses), ("scores", scores)):
+        if name in reads and path is None:
+            raise InputError(f"pairs.kind={config.pairs.kind} reads {name}.", f"Give them: --{name} PATH.")
+    policy, chat = resolve_spec(config.policy), _chat(config)
+    if responses is not None and "responses" in reads:
+        prompts = _answered(config, responses)
+    else:
+        prompts = short_prompts(config, chat, positions(policy))
+    with _bench(config, chat, reporter) as (bench, digests):
         stage = _stage(
             "pairs",
-            responses=table_digest(responses),
-            scores=table_digest(scores),
+            responses="" if responses is None else table_digest(responses),
+            scores="" if scores is None else table_digest(scores),
             prompts=prompts_digest(prompts),
+            policy=digests(policy) if "translation" in reads else "",
         )
-        return choose_pairs(config, folder, stage, prompts, responses, scores)
+        return choose_pairs(bench, stage, policy, prompts, responses, scores)
 
 
 def train(config: RunConfig, pairs: Path, output: Path, reporter: Reporter) -> Path:
@@ -115,8 +138,10 @@ def train(config: RunConfig, pairs: Path, output: Path, reporter: Reporter) -> P
         frozen = resolve_spec(config.reference)
     read_pairs(pairs)
     with _bench(config, chat, reporter) as (bench, digests):
-        stage = _stage("reference", pairs=table_digest(pairs), reference=digests(frozen))
-        reference = reference_logprobs(bench, stage, frozen, pairs)
+        reference = None
+        if config.training.preference_weight > 0:
+            stage = _stage("reference", pairs=table_digest(pairs), reference=digests(frozen))
+            reference = reference_logprobs(bench, stage, frozen, pairs)
         stage = _stage("model", pairs=table_digest(pairs), policy=digests(policy), seed=str(config.seed))
         return train_policy(bench, stage, policy, pairs, reference)
 
@@ -137,7 +162,9 @@ def measure(config: RunConfig, model: Path, output: Path, reporter: Reporter) ->
     chat, kind = _chat(config), judge_kind(config)
     judge_model = Path(str(config.measures.reward_model)).expanduser()
     if kind == "reward-model":
-        check_reward_model(judge_model)
+        from lingualign.rewards.reward_model import check_reward_model
+
+        check_reward_model(judge_model, "measures.reward_model")
     heldout = load_heldout(config, chat, positions(start, measured))
     with _bench(config, chat, reporter) as (bench, digests):
         refs = [ModelRef(folder, digests(folder)) for folder in (start, measured, initial)]

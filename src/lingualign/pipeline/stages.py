@@ -146,6 +146,7 @@ def candidates(
         prompt=prompts.get(prompt_id, language),
         source_prompt=prompts.get(prompt_id, bench.config.source_language),
         responses=list(found),
+        parallel={code: rows for code in prompts.by_language if (rows := answers.get((code, prompt_id)))},
     )
 
 

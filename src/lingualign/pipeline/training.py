@@ -51,8 +51,8 @@ def reference_logprobs(bench: Bench, stage: Stage, reference: Path, pairs: Path)
     return bench.folder.file(stage, f"{stage.name}.parquet", make, unit="sequences")
 
 
-def train_policy(bench: Bench, stage: Stage, policy: Path, pairs: Path, reference: Path) -> Path:
-    """Trains a policy on pairs.
+def train_policy(bench: Bench, stage: Stage, policy: Path, pairs: Path, reference: Path | None) -> Path:
+    """Trains a policy on pairs, against the reference's log-probs where there is a preference term.
 
     Returns:
         The model folder, of the stage's name.
@@ -69,7 +69,7 @@ def train_policy(bench: Bench, stage: Stage, policy: Path, pairs: Path, referenc
         result = train(
             config.training,
             read_pairs(pairs),
-            read_table(reference, REFERENCE_LOGPS),
+            None if reference is None else read_table(reference, REFERENCE_LOGPS),
             policy=policy,
             chat=bench.chat,
             output=path.parent,
@@ -77,6 +77,7 @@ def train_policy(bench: Bench, stage: Stage, policy: Path, pairs: Path, referenc
             device=config.device,
             dtype=config.dtype,
             trust_remote_code=config.trust_remote_code,
+            source_language=config.source_language,
             on_step=on_step,
         )
         if result.overlong:

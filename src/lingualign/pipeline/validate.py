@@ -9,20 +9,30 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lingualign.config import RunConfig
+from lingualign.config import NO_REWARD, RunConfig
 from lingualign.errors import InputError
 from lingualign.languages import resolve
-from lingualign.measures.judges import LABELS, check_reward_model, judge_kind
+from lingualign.measures.judges import LABELS, judge_kind
 from lingualign.models import base_folder, check_compatible, load_tokenizer, resolve_spec
 from lingualign.pipeline.files import read_json
 from lingualign.pipeline.fingerprints import ModelDigests
 from lingualign.pipeline.folder import check_fingerprint, other_configuration, part_files
-from lingualign.pipeline.inputs import RunPrompts, load_prompts, read_labelled
+from lingualign.pipeline.inputs import RunPrompts, load_prompts
+from lingualign.pipeline.labelled import labelled_prompts, load_labelled
 from lingualign.pipeline.manifest import Manifest
 from lingualign.pipeline.plan import EXECUTION, Plan, make_plan
+from lingualign.pipeline.rewarding import needs_fit
+from lingualign.pipeline.translating import check_translation
 from lingualign.prompts import ChatFormat
 from lingualign.records import PAIRS, REFERENCE_LOGPS, RESPONSES, SCORES, read_table
-from lingualign.settings import load_config
+from lingualign.settings import (
+    complete_options,
+    load_config,
+    load_pairing,
+    load_reward,
+    pairing_reads,
+    part_options,
+)
 
 BYTES_PER_TOKEN = 4  # of text, before compression
 CHECKPOINT_COPIES = 3  # the weights and two moments of Adam
@@ -55,12 +65,16 @@ class CheckedRun:
     done: list[str]
 
 
-def validate(config: RunConfig, recompute_corrupt: bool = False) -> CheckedRun:
+def validate(
+    config: RunConfig, recompute_corrupt: bool = False, twin: CheckedRun | None = None
+) -> CheckedRun:
     """Checks a run. Reads files and tokenizers; loads no model and writes nothing.
 
     Args:
         config: Of the run.
         recompute_corrupt: Damaged files in the run folder are to be made again instead of an error.
+        twin: A checked run that differs in its seed and its folder alone: its prompts are taken, and its
+            hashes of models.
 
     Raises:
         InputError: Something is wrong: languages, models, chat template, prompts, the run folder, or the
@@ -76,14 +90,16 @@ def validate(config: RunConfig, recompute_corrupt: bool = False) -> CheckedRun:
     )
     judge = judge_kind(config)
     if judge == "reward-model":
-        check_reward_model(Path(str(config.measures.reward_model)).expanduser())
-    if config.reward.labelled_pairs is not None:
-        read_labelled(Path(config.reward.labelled_pairs).expanduser(), config.source_language)
-    prompts = load_prompts(config, chat, positions(policy, reference))
+        from lingualign.rewards.reward_model import check_reward_model
+
+        check_reward_model(Path(str(config.measures.reward_model)).expanduser(), "measures.reward_model")
+    config = complete_options(config)
+    prompts = twin.prompts if twin else load_prompts(config, chat, positions(policy, reference))
+    check_parts(config, prompts)
 
     manifest = Manifest.read(config.run_folder / "manifest.json")
-    digests = ModelDigests(manifest.inputs)
-    plan = make_plan(config, prompts, policy, reference, judge, digests)
+    digests = ModelDigests({**manifest.inputs, **twin.model_hashes} if twin else manifest.inputs)
+    plan = make_plan(config, prompts, policy, reference, judge, digests, fits=needs_fit(config))
     for name in plan.fingerprints:
         check_fingerprint(config.run_folder, manifest.stages.get(name), plan.stage(name))
     corrupt = find_corrupt(config.run_folder)
@@ -96,6 +112,37 @@ def validate(config: RunConfig, recompute_corrupt: bool = False) -> CheckedRun:
     disk = estimate_disk(config, prompts, policy, done)
     check_disk(config.run_folder, disk)
     return CheckedRun(config, prompts, plan, chat, judge, digests.cache, corrupt, disk, done)
+
+
+def check_parts(config: RunConfig, prompts: RunPrompts) -> None:
+    """Checks what the run's reward and pairs need beyond their own options.
+
+    Raises:
+        InputError: Something is missing: scores, labelled pairs, a translator, or what a part itself asks
+        for.
+    """
+    reads = pairing_reads(config)
+    if "scores" in reads and config.reward.kind == NO_REWARD:
+        raise InputError(
+            f"pairs.kind={config.pairs.kind} chooses by scores, and reward.kind is none.", "Choose a reward."
+        )
+    labelled = load_labelled(config)
+    if "labelled" in reads:
+        for iteration in prompts.iterations:
+            labelled_prompts(config, iteration)
+    if needs_fit(config) and not labelled:
+        raise InputError(
+            f"reward.kind={config.reward.kind} is trained on labelled pairs, and there are none.",
+            "Give them: data.labelled_pairs=FILE.",
+        )
+    if "translation" in reads or config.translation.kind != "none":
+        check_translation(config)
+    modules = {"pairs": load_pairing(config)}
+    if config.reward.kind != NO_REWARD:
+        modules["reward"] = load_reward(config)
+    for section, module in modules.items():
+        if hasattr(module, "check"):
+            module.check(part_options(config, section), config)
 
 
 def positions(*folders: Path) -> int | None:
@@ -123,7 +170,11 @@ def describe(checked: CheckedRun) -> dict[str, object]:
         "left_out_too_long": prompts.too_long,
         "left_out_missing": prompts.missing,
         "untranslated": sum(prompts.untranslated.values()),
-        "responses": sum(len(p) for p in prompts.iterations) * len(config.languages) * config.sampling.n,
+        "responses": sum(
+            len(used) * len(config.languages) * config.sampling.n
+            for number, used in enumerate(prompts.iterations, start=1)
+            if checked.plan.has(f"iteration-{number}/responses")
+        ),
         "judge": LABELS[checked.judge],
         "disk_at_most": f"{checked.disk_bytes / 1e9:.2f} GB",
         "stages_done": f"{len(checked.done)} of {len(checked.plan.fingerprints)}",
@@ -149,7 +200,10 @@ def check_run_folder(folder: Path, config: RunConfig) -> None:
                 "Choose another folder with output=.",
             )
         return
-    before, now = _flat(load_config(str(recorded), [])), _flat(config)
+    try:
+        before, now = flat_settings(load_config(str(recorded), [])), flat_settings(config)
+    except InputError as error:
+        raise other_configuration(folder, f"this version cannot read it ({error.message})") from None
     different = [key for key in now if before.get(key) != now[key] and key not in EXECUTION]
     if different:
         shown = "; ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in different[:5])
@@ -157,7 +211,7 @@ def check_run_folder(folder: Path, config: RunConfig) -> None:
         raise other_configuration(folder, shown + more)
 
 
-def _flat(config: RunConfig) -> dict[str, object]:
+def flat_settings(config: RunConfig) -> dict[str, object]:
     """The settings by dotted key; an optional section that is unset is one None."""
     flat: dict[str, object] = {}
 

@@ -1,7 +1,6 @@
 """Rewards: what scores candidates, and whether it can be trusted."""
 
-from lingualign.rewards.base import Candidates, Reward, score_of
-from lingualign.rewards.gold import GoldReward
+from lingualign.rewards.base import Candidates, Reward, Tools, score_of
 from lingualign.rewards.health import (
     CHECK_CONTEXT,
     RewardHealth,
@@ -9,6 +8,7 @@ from lingualign.rewards.health import (
     reward_health,
 )
 from lingualign.rewards.implicit import ImplicitReward
+from lingualign.rewards.lab_judge import GoldReward
 from lingualign.rewards.random import RandomReward
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "RandomReward",
     "Reward",
     "RewardHealth",
+    "Tools",
     "labelled_accuracy",
     "reward_health",
     "score_of",

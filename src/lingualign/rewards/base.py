@@ -1,13 +1,32 @@
-"""What a reward is: candidates in, one score a candidate out."""
+"""What a reward is: candidates in, one score a candidate out; and what one is made from.
+
+A new reward is one file in this folder, whose name is its `reward.kind`, with
+
+- `Settings`, a `Section` with its own options (`reward.options`), and
+- `make(settings, tools)`, which gives the reward;
+- `check(settings, config)`, if anything can be wrong beyond the options: it raises an `InputError` before the
+  run starts;
+- `needs_fit(settings)` and `fit(settings, tools, pairs, output, on_step)`, if it is trained on labelled pairs
+  first: `make` finds in `tools.fitted` what `fit` has left at `output`.
+
+A file of your own works like one of these: `reward.kind=./my_reward.py`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
-from lingualign.prompts import Prompt
+from lingualign.prompts import ChatFormat, Prompt
 from lingualign.records import Component, Response, Score
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from lingualign.config import RunConfig
+    from lingualign.translation import Likelihood, Translator
 
 
 @dataclass(frozen=True)
@@ -18,15 +37,48 @@ class Candidates:
         prompt: The prompt that they were sampled for, in the target language.
         source_prompt: The same prompt in the source language; the same object where that is the target.
         responses: One or more, in any order.
+        parallel: Responses to the same prompt in every language of the run, by language in the order of
+            `languages`; those of the prompt's own language among them. Empty where nobody knows them.
     """
 
     prompt: Prompt
     source_prompt: Prompt
     responses: Sequence[Response]
+    parallel: Mapping[str, Sequence[Response]] = field(default_factory=dict)
+
+    @property
+    def source_responses(self) -> Sequence[Response]:
+        """Responses to the same prompt in the source language; none where nobody knows them."""
+        return self.parallel.get(self.source_prompt.language, ())
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a reward can be made from. Models load when they are first asked for.
+
+    Attributes:
+        config: Of the run.
+        chat: Chat format of the policy.
+        policy: Gives the policy of the iteration, in eval mode.
+        reference: Gives the denominator of its log-ratio (`reward.reference`).
+        translator: Gives the run's translator.
+        likelihood: Gives the run's translator as one that says how likely a translation is.
+        directive: Template of the language directive that the policy understands.
+        fitted: Folder that the reward's `fit` wrote; None where it has none.
+    """
+
+    config: RunConfig
+    chat: ChatFormat
+    policy: Callable[[], PreTrainedModel]
+    reference: Callable[[], PreTrainedModel]
+    translator: Callable[[], Translator]
+    likelihood: Callable[[], Likelihood]
+    directive: str
+    fitted: Path | None = None
 
 
 class Reward(Protocol):
-    """Scores responses. A new reward is a class with these two members, in a file of its own."""
+    """Scores responses."""
 
     @property
     def name(self) -> str:
@@ -40,12 +92,12 @@ class Reward(Protocol):
         """
 
 
-def score_of(response: Response, reward: float, **components: float) -> Score:
-    """The score of one response, with named parts of it."""
+def score_of(response: Response, reward: float | None, **components: float) -> Score:
+    """The score of one response, with named parts of it; None where the reward has nothing to say of it."""
     return Score(
         prompt_id=response["prompt_id"],
         language=response["language"],
         index=response["index"],
-        reward=float(reward),
+        reward=None if reward is None else float(reward),
         components=[Component(name=name, value=float(value)) for name, value in components.items()],
     )

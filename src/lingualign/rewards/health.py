@@ -129,12 +129,17 @@ def labelled_accuracy(reward: Reward, pairs: Sequence[Pair]) -> float:
         pairs: One or more. A tie counts as wrong.
     """
     batch = [_candidates(pair) for pair in pairs]
-    right = [chosen["reward"] > rejected["reward"] for chosen, rejected in reward.score(batch)]
-    return sum(right) / len(right)
+    scored = [[_number(score["reward"]) for score in scores] for scores in reward.score(batch)]
+    return sum(chosen > rejected for chosen, rejected in scored) / len(pairs)
+
+
+def _number(reward: float | None) -> float:
+    """A reward to compare by; nothing said is NaN, which is above nothing."""
+    return math.nan if reward is None else reward
 
 
 def _candidates(pair: Pair) -> Candidates:
-    prompt_id = pair["id"].removesuffix(f"/{pair['language']}")
+    prompt_id = pair["prompt_id"]
     prompt = Prompt(prompt_id, pair["language"], tuple(pair["prompt"]))
 
     def response(index: int, messages: Sequence[Message], finished: bool) -> Response:
@@ -155,7 +160,8 @@ def _candidates(pair: Pair) -> Candidates:
 def _by_prompt(scores: Iterable[Score]) -> Values:
     values: Values = {}
     for score in scores:
-        values.setdefault((score["language"], score["prompt_id"]), {})[score["index"]] = score["reward"]
+        if score["reward"] is not None:
+            values.setdefault((score["language"], score["prompt_id"]), {})[score["index"]] = score["reward"]
     return values
 
 

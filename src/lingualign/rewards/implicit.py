@@ -25,15 +25,34 @@ from typing import Literal
 
 from torch import nn
 
+from lingualign.config import Section
 from lingualign.logprobs import ScoredSequence, sequence_logprobs
 from lingualign.prompts import ChatFormat, with_directive
 from lingualign.prompts.directives import DEFAULT
 from lingualign.records import Message, Response, Score
-from lingualign.rewards.base import Candidates, score_of
+from lingualign.rewards.base import Candidates, Tools, score_of
+from lingualign.translation import Translator
 
 Context = Literal["source-directive", "source", "target", "translated"]
 ModelSource = nn.Module | Callable[[], nn.Module]
-Translator = Callable[[str, str, str], str]  # (text, source language, target language) -> text
+
+
+class Settings(Section):
+    """There is nothing to set but `reward.context` and `reward.reference`."""
+
+
+def make(settings: Settings, tools: Tools, context: Context | None = None) -> ImplicitReward:
+    """Makes the reward under the configured scoring context, or another; see `lingualign.rewards.base`."""
+    context = context or tools.config.reward.context
+    return ImplicitReward(
+        tools.policy,
+        tools.reference,
+        tools.chat,
+        context=context,
+        batch_tokens=tools.config.reward.batch_tokens,
+        directive_template=tools.directive,
+        translator=tools.translator() if context == "translated" else None,
+    )
 
 
 class ImplicitReward:
@@ -99,18 +118,26 @@ class ImplicitReward:
 
     def score(self, batch: Sequence[Candidates]) -> list[list[Score]]:
         """Scores all responses of some prompts; see `lingualign.rewards.Reward`."""
+        texts = self._texts(batch)
         sequences: list[ScoredSequence] = []
         for candidates in batch:
             prompt_ids = self.chat.prompt_ids(self.messages(candidates))
-            sequences += [
-                ScoredSequence(prompt_ids, self._response_ids(candidates, response))
-                for response in candidates.responses
-            ]
+            for response in candidates.responses:
+                text = texts[id(response)]
+                if text is not None:
+                    finished = response["finish_reason"] == "stop"
+                    sequences.append(ScoredSequence(prompt_ids, self.chat.response_ids(text, finished)))
         policy = sequence_logprobs(self.policy, sequences, self.batch_tokens).tolist()
         reference = sequence_logprobs(self.reference, sequences, self.batch_tokens).tolist()
         scored = zip(policy, reference, sequences, strict=True)
         return [
-            [_log_ratio(response, *next(scored)) for response in candidates.responses] for candidates in batch
+            [
+                score_of(response, None)
+                if texts[id(response)] is None
+                else _log_ratio(response, *next(scored))
+                for response in candidates.responses
+            ]
+            for candidates in batch
         ]
 
     def messages(self, candidates: Candidates) -> Sequence[Message]:
@@ -122,12 +149,18 @@ class ImplicitReward:
             return with_directive(source.messages, prompt.language, source.language, self.directive_template)
         return source.messages
 
-    def _response_ids(self, candidates: Candidates, response: Response) -> list[int]:
-        text = response["text"]
-        target, source = candidates.prompt.language, candidates.source_prompt.language
-        if self.context == "translated" and self.translator is not None and target != source:
-            text = self.translator(text, target, source)
-        return self.chat.response_ids(text, finished=response["finish_reason"] == "stop")
+    def _texts(self, batch: Sequence[Candidates]) -> dict[int, str | None]:
+        """What is scored of each response, by its identity: its text, or the translation; None if it
+        failed."""
+        texts: dict[int, str | None] = {id(r): r["text"] for c in batch for r in c.responses}
+        if self.context == "translated" and self.translator is not None:
+            for candidates in batch:
+                target, source = candidates.prompt.language, candidates.source_prompt.language
+                if target != source:
+                    said = [response["text"] for response in candidates.responses]
+                    translated = self.translator.translate(said, target, source)
+                    texts |= zip(map(id, candidates.responses), translated, strict=True)
+        return texts
 
 
 def _load(source: ModelSource) -> nn.Module:

@@ -5,8 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from lingualign.config import Section
 from lingualign.records import Response, Score
-from lingualign.rewards.base import Candidates, score_of
+from lingualign.rewards.base import Candidates, Tools, score_of
+
+
+class Settings(Section):
+    """There is nothing to set."""
+
+
+def make(settings: Settings, tools: Tools) -> RandomReward:
+    """Makes the reward; see `lingualign.rewards.base`."""
+    return RandomReward(tools.config.seed)
 
 
 class RandomReward:

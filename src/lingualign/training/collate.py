@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,15 @@ class EncodedPair:
 
     Attributes:
         id: Of the pair.
+        prompt_id: Of its prompt, in whatever language.
+        language: Of its prompt.
         chosen: The prompt and the chosen response.
         rejected: The prompt and the rejected response.
     """
 
     id: str
+    prompt_id: str
+    language: str
     chosen: ScoredSequence
     rejected: ScoredSequence
 
@@ -35,13 +39,15 @@ class Example:
 
     Attributes:
         pair: The tokens.
+        has_nll: Whether its chosen response has an NLL term.
         ref_chosen_logps: Of the chosen response, in nats.
         ref_rejected_logps: Of the rejected response.
     """
 
     pair: EncodedPair
-    ref_chosen_logps: float
-    ref_rejected_logps: float
+    has_nll: bool = True
+    ref_chosen_logps: float = 0.0
+    ref_rejected_logps: float = 0.0
 
     def longest(self) -> int:
         """Tokens of the longer one of its sequences."""
@@ -69,6 +75,8 @@ def encode_pairs(
         prompt = chat.prompt_ids(pair["prompt"])
         encoded = EncodedPair(
             id=pair["id"],
+            prompt_id=pair["prompt_id"],
+            language=pair["language"],
             chosen=ScoredSequence(
                 prompt, chat.response_ids(pair["chosen"][-1]["content"], pair["chosen_finished"])
             ),
@@ -83,32 +91,58 @@ def encode_pairs(
     return fitting, overlong
 
 
-def join_reference(pairs: Sequence[EncodedPair], table: Sequence[Mapping[str, Any]]) -> list[Example]:
+def make_examples(
+    pairs: Sequence[EncodedPair],
+    table: Sequence[Mapping[str, Any]] | None,
+    nll_languages: Collection[str] | None = None,
+) -> list[Example]:
     """Joins pairs with their rows of REFERENCE_LOGPS, by id.
+
+    Args:
+        pairs: Pairs in tokens.
+        table: The rows; None where no reference is looked at.
+        nll_languages: The languages whose chosen responses have an NLL term; None for all.
 
     Raises:
         InputError: A pair has no row.
     """
-    rows = {row["id"]: row for row in table}
-    missing = [pair.id for pair in pairs if pair.id not in rows]
+    rows = {row["id"]: row for row in table or ()}
+    missing = [pair.id for pair in pairs if pair.id not in rows] if table is not None else []
     if missing:
         raise InputError(
             f"{len(missing)} pairs have no reference log-probabilities, {missing[0]} for one.",
             "They belong to other pairs: remove the table, it will be computed again.",
         )
-    return [
-        Example(pair, rows[pair.id]["ref_chosen_logps"], rows[pair.id]["ref_rejected_logps"])
-        for pair in pairs
-    ]
+    unlooked = {"ref_chosen_logps": 0.0, "ref_rejected_logps": 0.0}
+    examples = []
+    for pair in pairs:
+        row = unlooked if table is None else rows[pair.id]
+        has_nll = nll_languages is None or pair.language in nll_languages
+        examples.append(Example(pair, has_nll, row["ref_chosen_logps"], row["ref_rejected_logps"]))
+    return examples
 
 
-def collate(examples: Sequence[Example]) -> dict[str, Any]:
-    """A batch: all chosen sequences, then all rejected ones, and what the loss needs beside them."""
+def group_by_prompt(examples: Sequence[Example]) -> list[list[Example]]:
+    """The examples of each prompt, in all languages, in the order in which prompts come."""
+    groups: dict[str, list[Example]] = {}
+    for example in examples:
+        groups.setdefault(example.pair.prompt_id, []).append(example)
+    return list(groups.values())
+
+
+def collate(examples: Sequence[Example], rejected: bool = True) -> dict[str, Any]:
+    """A batch: all chosen sequences, then all rejected ones, and what the loss needs beside them.
+
+    Args:
+        examples: Of the batch.
+        rejected: Whether the rejected sequences are looked at; without, they are left out.
+    """
     pairs = [example.pair for example in examples]
     return {
-        "sequences": [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs],
+        "sequences": [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs if rejected],
         "ref_chosen_logps": torch.tensor([example.ref_chosen_logps for example in examples]),
         "ref_rejected_logps": torch.tensor([example.ref_rejected_logps for example in examples]),
         "chosen_lengths": torch.tensor([len(pair.chosen.response_ids) for pair in pairs]),
         "rejected_lengths": torch.tensor([len(pair.rejected.response_ids) for pair in pairs]),
+        "has_nll": torch.tensor([float(example.has_nll) for example in examples]),
     }

@@ -9,31 +9,37 @@ from typing import Any
 from torch import nn
 from transformers import AutoConfig, Trainer
 
-from lingualign.config import LoraConfig
+from lingualign.config import TrainingConfig
+from lingualign.errors import InputError
 from lingualign.models import base_folder, is_adapter, load_model
 from lingualign.prompts import ChatFormat
 
 
 def trainable_policy(
-    folder: Path, lora: LoraConfig | None, *, device: str, dtype: str, trust_remote_code: bool
+    folder: Path, config: TrainingConfig, *, device: str, dtype: str, trust_remote_code: bool
 ) -> Any:
     """Loads a policy for training.
 
     Args:
         folder: Of a model or an adapter.
-        lora: Train an adapter: the one there is, or a new one with these settings. None: train all weights,
-            an adapter merged first, in float32: half-precision weights lose updates that are small beside
-            them.
+        config: Says which weights are trained. With `lora`, an adapter: the one there is, or a new one with
+            its settings. Without, all weights or those of attention, an adapter merged first, in float32:
+            half-precision weights lose updates that are small beside them.
         device: Where to.
         dtype: Of the frozen weights under an adapter.
         trust_remote_code: Run code that ships with the model.
     """
+    lora = config.lora
     options: dict[str, Any] = {"device": device, "trust_remote_code": trust_remote_code}
     if lora is None:
         model: Any = load_model(folder, dtype="float32", **options)
         if is_adapter(folder):
             model = model.merge_and_unload().requires_grad_(True)  # what lay under an adapter was frozen
         disable_dropout(model)
+        if config.train_modules == "attention":
+            model.requires_grad_(False)
+            for projection in attention_projections(model).values():
+                projection.requires_grad_(True)
         return model
     from peft import LoraConfig as PeftLoraConfig
     from peft import PeftModel, TaskType, get_peft_model
@@ -46,10 +52,33 @@ def trainable_policy(
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
+        target_modules=(
+            list(attention_projections(base)) if config.train_modules == "attention" else lora.target_modules
+        ),
         task_type=TaskType.CAUSAL_LM,
     )
     return get_peft_model(base, settings)
+
+
+def attention_projections(model: nn.Module) -> dict[str, nn.Module]:
+    """The linear maps inside a model's attention, by name: queries, keys, values and output.
+
+    Raises:
+        InputError: There are none that can be told by the name of the class around them.
+    """
+    found = {
+        f"{name}.{child}": projection
+        for name, attention in model.named_modules()
+        if type(attention).__name__.endswith("Attention")
+        for child, projection in attention.named_children()
+        if isinstance(projection, nn.Linear) or type(projection).__name__ == "Conv1D"
+    }
+    if not found:
+        raise InputError(
+            f"training.train_modules is attention, and {type(model).__name__} has no module named so.",
+            "Set training.train_modules=all, or use training.lora with target_modules.",
+        )
+    return found
 
 
 def disable_dropout(model: nn.Module) -> None:

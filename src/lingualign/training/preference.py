@@ -19,7 +19,7 @@ from lingualign.errors import InputError
 from lingualign.models import no_progress_bars, resolve_device, resolve_dtype, resolve_spec
 from lingualign.prompts import ChatFormat
 from lingualign.records import Pair
-from lingualign.training.collate import encode_pairs, join_reference
+from lingualign.training.collate import Example, encode_pairs, group_by_prompt, make_examples
 from lingualign.training.policy import save_policy, trainable_policy
 from lingualign.training.trainer import OnStep, PreferenceTrainer
 
@@ -50,7 +50,7 @@ class TrainingResult:
 def train(
     config: TrainingConfig,
     pairs: Sequence[Pair],
-    reference: Sequence[Mapping[str, Any]],
+    reference: Sequence[Mapping[str, Any]] | None,
     *,
     policy: str | Path,
     chat: ChatFormat,
@@ -59,6 +59,7 @@ def train(
     device: str = "auto",
     dtype: str = "auto",
     trust_remote_code: bool = False,
+    source_language: str = "en",
     on_step: OnStep | None = None,
 ) -> TrainingResult:
     """Trains a policy on pairs and saves it to `output/model`.
@@ -75,7 +76,8 @@ def train(
             adapter already, that one is trained on. Without, all weights are trained, those of an adapter
             merged first.
         pairs: Preferences.
-        reference: Rows of REFERENCE_LOGPS (see `reference_logps`), joined by id.
+        reference: Rows of REFERENCE_LOGPS (see `reference_logps`), joined by id; None where there is no
+            preference term.
         policy: Spec of the model to start from.
         chat: Its chat format.
         output: Folder to write into.
@@ -97,13 +99,18 @@ def train(
             f"{config.max_length} tokens.",
             "Raise training.max_length, or loosen the filters under `pairs`.",
         )
-    examples = join_reference(encoded, reference)
+    examples = make_examples(
+        encoded,
+        reference if config.preference_weight > 0 else None,
+        {pair.language for pair in encoded} - {source_language} if config.nll_on == "targets" else None,
+    )
+    groups = group_by_prompt(examples) if config.group_prompts else [[example] for example in examples]
     start = resolve_spec(policy)
     place = resolve_device(device)
     mixed = resolve_dtype(dtype, place) is torch.bfloat16
     checkpoints = output / "checkpoints"
     checkpoint = last_checkpoint(checkpoints)
-    arguments = _arguments(config, checkpoints, len(examples), seed, cpu=place.type == "cpu", mixed=mixed)
+    arguments = _arguments(config, checkpoints, groups, seed, cpu=place.type == "cpu", mixed=mixed)
     metrics: dict[str, float] = {}
 
     def report(done: int, total: int, values: Mapping[str, float]) -> None:
@@ -113,9 +120,9 @@ def train(
 
     set_seed(seed)
     model = trainable_policy(
-        start, config.lora, device=str(place), dtype=dtype, trust_remote_code=trust_remote_code
+        start, config, device=str(place), dtype=dtype, trust_remote_code=trust_remote_code
     )
-    trainer = PreferenceTrainer(config, model, examples, arguments, report)
+    trainer = PreferenceTrainer(config, model, groups, arguments, report)
     with no_progress_bars():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         save_policy(trainer, start, chat, output / "model", trust_remote_code=trust_remote_code)
@@ -147,16 +154,25 @@ def _step(checkpoint: Path) -> int:
 
 
 def _arguments(
-    config: TrainingConfig, folder: Path, examples: int, seed: int, *, cpu: bool, mixed: bool
+    config: TrainingConfig,
+    folder: Path,
+    groups: Sequence[Sequence[Example]],
+    seed: int,
+    *,
+    cpu: bool,
+    mixed: bool,
 ) -> TrainingArguments:
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if config.batch_pairs % processes:
         raise InputError(
             f"training.batch_pairs: {config.batch_pairs} cannot be shared by {processes} processes."
         )
-    batch = config.batch_pairs // processes
-    micro = next(size for size in range(min(config.micro_batch_pairs, batch), 0, -1) if batch % size == 0)
-    steps = config.epochs * math.ceil(examples / config.batch_pairs)
+    # In groups, of which the Trainer knows nothing: pairs that belong to one prompt, or each pair one.
+    size = sum(map(len, groups)) / len(groups)
+    batch = max(1, round(config.batch_pairs / processes / size))
+    most = max(1, min(int(config.micro_batch_pairs / size), batch))
+    micro = next(count for count in range(most, 0, -1) if batch % count == 0)
+    steps = config.epochs * math.ceil(len(groups) / (batch * processes))
     recompute: dict[str, Any] = {}
     if config.gradient_checkpointing:
         recompute = {

@@ -6,6 +6,7 @@ Public methods of the Trainer are overridden, and no private one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -32,7 +33,8 @@ class PreferenceTrainer(Trainer):
     Args:
         config: The objective and its settings.
         model: The policy.
-        examples: Pairs in tokens with their reference log-probabilities.
+        groups: Pairs in tokens with their reference log-probabilities; those of a group share a step. The
+            batch sizes in `args` count groups.
         args: Arguments of the Trainer.
         on_step: Called after each optimiser step.
     """
@@ -41,14 +43,14 @@ class PreferenceTrainer(Trainer):
         self,
         config: TrainingConfig,
         model: nn.Module,
-        examples: list[Example],
+        groups: list[list[Example]],
         args: TrainingArguments,
         on_step: OnStep | None = None,
     ) -> None:
         can_pack(
             model, 1
         )  # tried before accelerate wraps the model, as mixed precision blurs what is compared
-        super().__init__(model=model, args=args, train_dataset=examples, data_collator=list)
+        super().__init__(model=model, args=args, train_dataset=groups, data_collator=list)
         self.remove_callback(PrinterCallback)
         if on_step is not None:
             self.add_callback(_Report(on_step))
@@ -67,10 +69,17 @@ class PreferenceTrainer(Trainer):
         step goes into each of them.
         """
         drawn, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        examples = sorted((example for batch in drawn for example in batch), key=Example.longest)
-        size = self.args.per_device_train_batch_size
-        batches = [collate(examples[start : start + size]) for start in range(0, len(examples), size)]
-        pairs = self.accelerator.reduce(torch.tensor(len(examples), device=device), reduction="sum")
+        examples = sorted(
+            (example for groups in drawn for group in groups for example in group), key=Example.longest
+        )
+        # The Trainer counts the micro-batches of a step: there are as many as were drawn, all about as large.
+        cuts = [len(examples) * number // len(drawn) for number in range(len(drawn) + 1)]
+        preferred = self._config.preference_weight > 0
+        batches = [collate(examples[start:stop], preferred) for start, stop in pairwise(cuts)]
+        counts = torch.tensor([len(examples), sum(e.has_nll for e in examples)], device=device)
+        pairs, with_nll = self.accelerator.reduce(counts, reduction="sum")
+        for batch in batches:
+            batch["nll_share"] = batch["has_nll"].to(device) * pairs / with_nll.clamp(min=1)
         if self._config.objective in NEED_STEP_RATIOS:
             step_ratios = self._sum_of_ratios(batches, device) / pairs
             for batch in batches:
@@ -90,7 +99,7 @@ class PreferenceTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The part of the step's mean loss that the pairs of one micro-batch make up."""
-        losses, values = preference_loss(_pair_logps(model, inputs), self._config)
+        losses, values = preference_loss(_pair_logps(model, inputs), self._config, inputs["nll_share"])
         for name, value in values.items():
             self._values.setdefault(name, []).append(value)
         pairs = len(losses) if num_items_in_batch is None else num_items_in_batch
@@ -126,7 +135,8 @@ class PreferenceTrainer(Trainer):
 def _pair_logps(model: nn.Module, inputs: dict[str, Any]) -> PairLogps:
     """The log-probabilities of a micro-batch, in one forward pass."""
     logps = torch.stack([tokens.sum() for tokens in token_logprobs(model, inputs["sequences"])])
-    chosen, rejected = logps.chunk(2)
+    pairs = len(inputs["chosen_lengths"])
+    chosen, rejected = logps[:pairs], logps[pairs:]
     step_ratios = inputs.get("step_ratios")
     return PairLogps(
         policy_chosen=chosen,

@@ -29,16 +29,21 @@ OBJECTIVES: dict[str, Objective] = {
 NEED_STEP_RATIOS = {"kto-pair"}  # they read PairLogps.step_ratios, which takes a forward pass more
 
 
-def preference_loss(logps: PairLogps, config: TrainingConfig) -> tuple[Tensor, dict[str, Tensor]]:
-    """The objective that is set, plus `nll_weight` times the NLL of the chosen response.
+def preference_loss(
+    logps: PairLogps, config: TrainingConfig, nll_share: Tensor | float = 1.0
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """`preference_weight` times the objective that is set, plus `nll_weight` times the NLL of the chosen
+    response.
 
     Args:
         logps: Of B pairs.
         config: Names the objective and has its settings.
+        nll_share: What each pair's NLL counts for [B], 1 on average over a step. CLO has it on targets alone.
 
     Returns:
         Loss of each pair [B], and detached values [B] to log: both terms (the objective under its own name,
         and `nll`), `margin` as the objective defines it, and `accuracy`, 1 where the margin is positive.
+        Without a preference term, `nll` alone.
 
     Example:
         >>> c, r, rc, rr, n, m = (torch.tensor([x]) for x in (-120.0, -83.0, -125.0, -80.0, 100, 50))
@@ -47,15 +52,17 @@ def preference_loss(logps: PairLogps, config: TrainingConfig) -> tuple[Tensor, d
         >>> round(loss.item(), 4), round(values["dpo"].item(), 4), round(values["nll"].item(), 4)
         (1.5711, 0.3711, 1.2)
     """
-    losses, margin = OBJECTIVES[config.objective](logps, config)
     nll = chosen_nll(logps)
-    values = {
-        config.objective: losses,
-        "nll": nll,
-        "margin": margin,
-        "accuracy": (margin > 0).to(margin.dtype),
-    }
-    return losses + config.nll_weight * nll, {name: value.detach() for name, value in values.items()}
+    loss, values = config.nll_weight * nll_share * nll, {"nll": nll}
+    if config.preference_weight > 0:
+        losses, margin = OBJECTIVES[config.objective](logps, config)
+        loss = config.preference_weight * losses + loss
+        values |= {
+            config.objective: losses,
+            "margin": margin,
+            "accuracy": (margin > 0).to(margin.dtype),
+        }
+    return loss, {name: value.detach() for name, value in values.items()}
 
 
 __all__ = [

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lingualign.config import Section
 from lingualign.errors import InputError
 from lingualign.records import Response, Score
-from lingualign.rewards.base import Candidates, score_of
+from lingualign.rewards.base import Candidates, Tools, score_of
+
+
+class Settings(Section):
+    """There is nothing to set."""
+
+
+def make(settings: Settings, tools: Tools) -> GoldReward:
+    """Makes the reward; see `lingualign.rewards.base`."""
+    return GoldReward()
 
 
 class GoldReward:

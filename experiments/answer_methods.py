@@ -1,0 +1,200 @@
+"""CALM and CM-Align on the lab's tasks with an answer that can be extracted.
+
+Two questions. Does CALM raise the accuracy of answers and their agreement over languages, and does a higher
+`min_vote_share` raise the accuracy of its labels? And is CM-Align's choice of the English reference, by
+consistency, better than a random one?
+
+    python experiments/answer_methods.py --work runs/answers --output experiments/results/answer_methods.md
+
+One iteration from `lab:aligned`; responses are sampled hot, so that references and votes can be wrong. Runs
+are ordinary runs under `--work`; the same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lingualign.answers import extractor
+from lingualign.lab.judge import judge
+from lingualign.lab.prompts import prompts
+from lingualign.models import load_model, load_tokenizer
+from lingualign.pipeline.files import read_json, write_json
+from lingualign.pipeline.folder import read_parts
+from lingualign.pipeline.run import align
+from lingualign.prompts import ChatFormat
+from lingualign.records import PAIRS, RESPONSES, SCORES, read_table
+from lingualign.sampling import TransformersSampler
+from lingualign.settings import load_config
+
+LANGUAGES = ["en", "de", "es", "sw", "zh"]
+FAMILIES = {"sum", "price", "compare", "sort"}  # those with an answer
+TEMPERATURE = 1.0
+COMMON = ["iterations=1", "sampling.n=6", f"sampling.temperature={TEMPERATURE}", "measures.n=2"]
+CONSISTENT, AT_RANDOM = "cm-align", "cm-align, reference at random"
+METHODS = {
+    "calm": ["calm"],
+    "calm, share 0.6": ["calm", "reward.options.min_vote_share=0.6"],
+    "calm, share 0.8": ["calm", "reward.options.min_vote_share=0.8"],
+    CONSISTENT: ["cm-align", "reward.options.answers=lab"],
+    AT_RANDOM: ["cm-align", "reward.options.answers=lab", "reward.options.reference=random"],
+    "random labels": ["random"],
+}
+SHARES = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+HELD_OUT = 350  # prompts, of which four families in seven have answers
+RESAMPLES = 2000
+
+
+def right(prompt_id: str, language: str, text: str) -> float:
+    """Whether the facts of a response are right, by the judge."""
+    return float(judge(prompt_id, language, text).traits["right"] or 0)
+
+
+def measure(model: Path | str) -> dict[str, Any]:
+    """Answers to the held-out prompts that have one: right or not [prompts, languages], their agreement."""
+    sampler = TransformersSampler(load_model(model), ChatFormat(load_tokenizer(model)), 65536)
+    held = prompts("heldout", HELD_OUT, LANGUAGES)
+    held = held.select([i for i in held.ids if i.split(".")[0] in FAMILIES])
+    answer = extractor("lab")
+    facts, said = [], []
+    for code in LANGUAGES:
+        rows = sampler.sample(held.by_language[code], n=1, temperature=TEMPERATURE, max_new_tokens=96, seed=0)
+        facts.append([right(row["prompt_id"], code, row["text"]) for (row,) in rows])
+        said.append([answer(row) for (row,) in rows])
+    return {
+        "right": np.array(facts).T.tolist(),
+        "agreement": [agreement(answers) for answers in zip(*said, strict=True)],
+    }
+
+
+def agreement(answers: Sequence[str | None]) -> float:
+    """CALM's consistency: the share of pairs of languages with the same answer, of those with one."""
+    valid = [answer for answer in answers if answer is not None]
+    pairs = list(combinations(valid, 2))
+    return sum(a == b for a, b in pairs) / len(pairs) if pairs else 0.0
+
+
+def labels(run: Path) -> list[bool]:
+    """For each pair on a task with an answer: is the chosen one right and the rejected one wrong?"""
+    return [
+        right(row["prompt_id"], row["language"], row["chosen"][0]["content"]) == 1
+        and right(row["prompt_id"], row["language"], row["rejected"][0]["content"]) == 0
+        for row in read_table(run / "iteration-1" / "pairs.parquet", PAIRS)
+        if row["prompt_id"].split(".")[0] in FAMILIES
+    ]
+
+
+def winners(run: Path) -> list[tuple[float, float]]:
+    """The share of the winning answer of each question, and whether it is right."""
+    responses = read_parts(run / "iteration-1" / "responses", RESPONSES)
+    texts = {(row["prompt_id"], row["language"], row["index"]): row["text"] for row in responses}
+    found = []
+    for score in read_parts(run / "iteration-1" / "scores", SCORES):
+        parts = {part["name"]: part["value"] for part in score["components"]}
+        if parts.get("explains") == 1:
+            text = texts[score["prompt_id"], score["language"], score["index"]]
+            found.append((parts["vote_share"], right(score["prompt_id"], score["language"], text)))
+    return found
+
+
+def run_once(name: str, seed: int, work: Path, settings: Sequence[str]) -> dict[str, Any]:
+    """Runs a method and measures it, or reads what was measured."""
+    run = work / name.replace(", ", "-").replace(" ", "-") / f"seed-{seed}"
+    file = run.with_suffix(".json")
+    if not file.exists():
+        recipe, *own = METHODS[name]
+        align(load_config(recipe, [*COMMON, *own, f"output={run}", f"seed={seed}", *settings]))
+        found = {**measure(run / "iteration-1" / "model"), "labels": labels(run)}
+        write_json(file, {**found, "winners": winners(run) if name == "calm" else []})
+    found = read_json(file)
+    facts, agreed = 100 * np.mean(found["right"]), 100 * np.mean(found["agreement"])
+    print(f"{name}, seed {seed}: right {facts:.1f}, agreement {agreed:.1f}", flush=True)
+    return found
+
+
+def interval(runs: np.ndarray) -> str:
+    """Mean in percent with its 95 % interval over seeds and prompts [seeds, prompts]."""
+    rng = np.random.default_rng(0)
+    seeds, n = runs.shape
+    draws = [runs[rng.integers(0, seeds, seeds)][:, rng.integers(0, n, n)].mean() for _ in range(RESAMPLES)]
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return f"{100 * runs.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("settings", nargs="*", help="key=value, for all runs")
+    options = parser.parse_args()
+    measured = {
+        name: [run_once(name, seed, options.work, options.settings) for seed in options.seeds]
+        for name in METHODS
+    }
+    options.output.write_text(report(measured, measure("lab:aligned")), encoding="utf-8")
+
+
+def report(measured: dict[str, list[dict[str, Any]]], start: dict[str, Any]) -> str:
+    """The tables."""
+
+    def facts(found: dict[str, Any], columns: slice) -> np.ndarray:
+        return np.array(found["right"])[:, columns].mean(axis=1)
+
+    targets, english = slice(1, None), slice(0, 1)
+    seeds, n = len(measured[CONSISTENT]), len(start["right"])
+    lines = [
+        "# CALM and CM-Align on tasks with an answer",
+        "",
+        f"One iteration from `lab:aligned`, {seeds} seeds, {n} held-out prompts with an answer, temperature "
+        f"{TEMPERATURE:g}; 95 % intervals over seeds and prompts. Made by `experiments/answer_methods.py`.",
+        "",
+        "| method | pairs | right labels % | right answers %, targets | change | right answers %, English | "
+        "agreement of languages % | change |",
+        "|---|---|---|---|---|---|---|---|",
+        f"| start | | | {100 * facts(start, targets).mean():.1f} | | "
+        f"{100 * facts(start, english).mean():.1f} | {100 * np.mean(start['agreement']):.1f} | |",
+    ]
+    for name, runs in measured.items():
+        after = np.stack([facts(found, targets) for found in runs])
+        agreed = np.array([found["agreement"] for found in runs])
+        cells = [
+            f"{np.mean([len(found['labels']) for found in runs]):.0f}",
+            f"{100 * np.mean([label for found in runs for label in found['labels']]):.1f}",
+            f"{100 * after.mean():.1f}",
+            interval(after - facts(start, targets)),
+            f"{100 * np.mean([facts(found, english) for found in runs]):.1f}",
+            f"{100 * agreed.mean():.1f}",
+            interval(agreed - np.array(start["agreement"])),
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    by_consistency, by_chance = (
+        np.stack([facts(found, targets) for found in measured[name]]) for name in (CONSISTENT, AT_RANDOM)
+    )
+    lines += [
+        "",
+        "Reference by consistency less reference at random, right answers in the targets: "
+        f"{interval(by_consistency - by_chance)} points.",
+        "",
+        "## The vote",
+        "",
+        "| least share | questions | winner right % |",
+        "|---|---|---|",
+    ]
+    votes = np.array([winner for found in measured["calm"] for winner in found["winners"]])
+    for share in SHARES:
+        kept = votes[votes[:, 0] >= share]
+        if len(kept):
+            lines.append(f"| {share:g} | {len(kept)} | {100 * kept[:, 1].mean():.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Hidden states of responses: what a model makes of a text on its way to the next word.
+
+In the middle layers of a multilingual model, texts that say the same lie close together whatever their
+language, which rewards without labels read meaning from (`lingualign.embedders`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lingualign.logprobs.engine import PASS_CPU
+from lingualign.logprobs.head import text_config, unwrap
+from lingualign.logprobs.sequences import ScoredSequence, cut_batches, right_pad
+
+
+def layer_index(model: nn.Module, fraction: float) -> int:
+    """The layer at a share of a model's depth.
+
+    Args:
+        model: A causal language model.
+        fraction: 0 is the embeddings, 1 the last layer. LaCoMSA reads layer 15 of Llama-3-8B's 32: 0.47.
+
+    Returns:
+        An index into `hidden_states` of Transformers: 0 is the embeddings, i what layer i puts out.
+    """
+    return round(fraction * text_config(model).num_hidden_layers)
+
+
+def mean_states(
+    model: nn.Module, sequences: Sequence[ScoredSequence], layers: Sequence[int], batch_tokens: int
+) -> Tensor:
+    """Hidden states of each response, averaged over its tokens.
+
+    The tokens of the prompt are read and not averaged; the end token counts as one of a finished response's.
+    The LM head is not computed. A sequence's states are its own: the batch it is computed in changes nothing
+    beyond rounding, and sequences that occur twice are computed once.
+
+    Rows are padded on the right and passed without an attention mask: causal attention never looks right.
+
+    Args:
+        model: A causal language model in eval mode, bare or with an adapter.
+        sequences: Prompts and responses in tokens.
+        layers: As `layer_index` gives them. The last one is behind the model's final norm.
+        batch_tokens: Most tokens, padding included, in one forward pass.
+
+    Returns:
+        float32 [sequences, layers, hidden size], on the CPU. An empty response has zeros.
+    """
+    places: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
+    for place, sequence in enumerate(sequences):
+        places.setdefault((tuple(sequence.prompt_ids), tuple(sequence.response_ids)), []).append(place)
+    rows = sorted(places, key=lambda row: len(row[0]) + len(row[1]))
+    cells = [len(prompt) + len(response) for prompt, response in rows]
+    if next(model.parameters()).device.type == "cpu":
+        batch_tokens = min(batch_tokens, PASS_CPU)
+    found = torch.zeros(len(sequences), len(layers), text_config(model).hidden_size)
+    for part in cut_batches(cells, cells, batch_tokens, batch_tokens):
+        for row, states in zip(rows[part], _mean_states(model, rows[part], layers), strict=True):
+            found[places[row]] = states
+    return found
+
+
+@torch.no_grad()
+def _mean_states(
+    model: nn.Module, rows: Sequence[tuple[Sequence[int], Sequence[int]]], layers: Sequence[int]
+) -> Tensor:
+    """Averages [rows, layers, hidden size] by one forward pass."""
+    ids = right_pad([[*prompt, *response] for prompt, response in rows], next(model.parameters()).device)
+    # A list names the layers to keep; versions of Transformers that do not know that keep all of them.
+    output = unwrap(model).get_decoder()(input_ids=ids, use_cache=False, output_hidden_states=list(layers))
+    column = torch.arange(ids.shape[1])
+    start = torch.tensor([len(prompt) for prompt, _ in rows])[:, None]
+    length = torch.tensor([len(response) for _, response in rows])[:, None]
+    weight = ((column >= start) & (column < start + length)) / length.clamp(min=1)
+    return torch.stack(
+        [
+            torch.einsum("rch,rc->rh", states.float(), weight.to(states.device)).cpu()
+            for states in (output.hidden_states[layer] for layer in layers)
+        ],
+        dim=1,
+    )

@@ -1,0 +1,131 @@
+"""The translator of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lingualign.config import RunConfig
+from lingualign.errors import InputError
+from lingualign.models import load_tokenizer, resolve_spec
+from lingualign.pipeline.bench import Bench
+from lingualign.pipeline.progress import Task
+from lingualign.prompts import ChatFormat
+from lingualign.translation import (
+    ExactTranslator,
+    FileTranslator,
+    Likelihood,
+    MaskingTranslator,
+    ServerTranslator,
+    StoredTranslator,
+    Translator,
+)
+
+if TYPE_CHECKING:
+    from lingualign.pairs.base import Translate
+    from lingualign.translation.policy import PolicyTranslator
+    from lingualign.translation.seq2seq import Seq2SeqTranslator
+
+
+def check_translation(config: RunConfig) -> None:
+    """Checks the translator's settings, without loading a model.
+
+    Raises:
+        InputError: Something is missing or not there.
+    """
+    settings = config.translation
+    if settings.kind == "none":
+        raise InputError(
+            f"pairs.kind={config.pairs.kind} translates responses, and translation.kind is none.",
+            "Choose a translator: policy, model, server or file; `lab` for prompts of the lab.",
+        )
+    if settings.kind == "policy" and settings.model is not None:
+        resolve_spec(settings.model)
+    if settings.kind == "model":
+        resolve_spec(str(settings.model))
+    if settings.kind == "file" and not Path(str(settings.path)).expanduser().is_file():
+        raise InputError(f"translation.path: {settings.path}: no such file.")
+
+
+def make_translator(bench: Bench, policy: Path) -> Translator:
+    """Makes the translator that the configuration names.
+
+    Args:
+        bench: The tools.
+        policy: Folder of the policy of the iteration, which translates itself unless another model is named.
+
+    Raises:
+        InputError: There is none, among others.
+    """
+    settings = bench.config.translation
+    if settings.kind == "lab":
+        return ExactTranslator()
+    if settings.kind == "file":
+        return FileTranslator(Path(str(settings.path)).expanduser())
+    inner = _server(bench) if settings.kind == "server" else _model(bench, policy)
+    return MaskingTranslator(inner) if settings.mask else inner
+
+
+def make_likelihood(bench: Bench, policy: Path) -> Likelihood:
+    """The translator as one that says how likely a translation is; placeholders would blur that.
+
+    Raises:
+        InputError: The one that is configured cannot say.
+    """
+    return _model(bench, policy)
+
+
+def _model(bench: Bench, policy: Path) -> PolicyTranslator | Seq2SeqTranslator:
+    """A translator that computes with a model here."""
+    from lingualign.translation.policy import PolicyTranslator
+    from lingualign.translation.seq2seq import Seq2SeqTranslator, load_seq2seq
+    from lingualign.translation.template import TAGGED
+
+    config, settings = bench.config, bench.config.translation
+    if settings.kind == "model":
+        folder = resolve_spec(str(settings.model))
+        model = load_seq2seq(folder, device=config.device, dtype=config.dtype)
+        return Seq2SeqTranslator(model, load_tokenizer(folder), settings.batch_tokens)
+    if settings.kind != "policy":
+        raise InputError(
+            f"translation.kind is {settings.kind}: no model here translates.", "Choose policy or model."
+        )
+    folder, chat = policy, bench.chat
+    if settings.model is not None:
+        folder = resolve_spec(settings.model)
+        tokenizer = load_tokenizer(folder, trust_remote_code=config.trust_remote_code)
+        chat = ChatFormat(tokenizer, config.base_model_prompts)
+    return PolicyTranslator(
+        bench.models.get(folder),
+        chat,
+        template=settings.template or TAGGED,
+        max_new_tokens=settings.max_new_tokens,
+        batch_tokens=settings.batch_tokens,
+    )
+
+
+def _server(bench: Bench) -> ServerTranslator:
+    from lingualign.translation.template import TAGGED
+
+    settings = bench.config.translation
+    return ServerTranslator(
+        str(settings.url),
+        str(settings.model),
+        template=settings.template or TAGGED,
+        api_key_env=settings.api_key_env,
+        max_new_tokens=settings.max_new_tokens,
+    )
+
+
+def kept_translations(bench: Bench, policy: Path, folder: Path, task: Task) -> Translate:
+    """The run's translator, which keeps what it has translated in a folder: a killed run goes on from
+    there."""
+    made: list[StoredTranslator] = []  # once something is to be translated
+
+    def translate(texts: Sequence[str], source: str, target: str) -> list[str | None]:
+        if not made:
+            made.append(StoredTranslator(make_translator(bench, policy), folder, progress=task.update))
+        return made[0].translate(texts, source, target)
+
+    return translate

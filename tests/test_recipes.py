@@ -1,0 +1,130 @@
+"""Every recipe, end to end in the lab: pairs are made, a model is trained, and the run ends with a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lingualign.errors import InputError
+from lingualign.measures.table import measure_tables
+from lingualign.pipeline import labelled
+from lingualign.pipeline.files import read_json
+from lingualign.pipeline.progress import Silent
+from lingualign.pipeline.run import align
+from lingualign.pipeline.validate import validate
+from lingualign.prompts import ParallelPrompts, Prompt
+from lingualign.records import PAIRS, read_table
+from lingualign.settings import list_recipes, load_config
+
+RECIPES = [recipe.name for recipe in list_recipes()]
+SMALL = [
+    "iterations=1",
+    "data.limit=14",
+    "sampling.n=4",
+    "measures.n=4",
+    "measures.bootstrap=100",
+    "training.epochs=1",
+]
+# Samples disagree in some of the prompts that have an answer: more and hotter ones give votes to lose.
+OWN = {
+    "calm": ["data.limit=28", "sampling.temperature=1.2"],
+    "lidr": ["sampling.n=1"],
+}
+STAGES = {
+    "lidr": {"responses", "pairs", "reference", "model"},
+    "clo": {"pairs", "reference", "model"},
+    "translate-dpo": {"pairs", "reference", "model"},
+    "sft": {"pairs", "model"},
+}
+ALL_STAGES = {"responses", "scores", "health", "pairs", "reference", "model"}
+
+
+class Listening(Silent):
+    """Keeps what the user is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.warned: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+    def warn(self, text: str) -> None:
+        self.warned.append(text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_runs_in_the_lab(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labelled, "LAB_TRAINING_LABELS", 64)  # of rm-transfer, for the sake of time
+    listening = Listening()
+    config = load_config(name, [*SMALL, *OWN.get(name, []), f"output={tmp_path}"])
+    measures = align(config, listening)
+
+    (table,) = measure_tables(measures)
+    assert table.row_count == 6  # five languages and the mean of targets
+    pairs = read_table(tmp_path / "iteration-1" / "pairs.parquet", PAIRS)
+    assert {pair["language"] for pair in pairs} <= set(config.languages)
+    assert {pair["language"] for pair in pairs} & set(config.target_languages)
+    assert all(pair["chosen"] != pair["rejected"] for pair in pairs)
+    if config.pairs.languages == "targets":
+        assert "en" not in {pair["language"] for pair in pairs}
+    stages = {
+        stage.partition("/")[2]
+        for stage in read_json(tmp_path / "manifest.json")["stages"]
+        if stage.startswith("iteration-1/")
+    }
+    assert stages == STAGES.get(name, ALL_STAGES)
+    assert any("told apart by language alone" in text for text in listening.told) == (name == "clo")
+
+    again = Listening()
+    assert align(config, again) == measures  # all of it is there
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "message"),
+    [
+        ("clo", ["translation.kind=none"], "translates responses, and translation.kind is none"),
+        ("icr", ["reward.kind=none"], "chooses by scores, and reward.kind is none"),
+        ("icr", ["sampling.n=1"], "sampling.n is 1"),
+        ("icr", ["sampling.temperature=0"], "sampling.temperature is 0"),
+        ("mapo", ["translation.kind=lab"], "cannot say"),
+        ("sft", ["training.preference_weight=1"], "nothing to prefer"),
+        ("translate-dpo", ["translation.kind=file", "translation.path=nowhere.jsonl"], "nowhere.jsonl"),
+        ("calm", ["translation.kind=policy", "translation.model=nowhere"], "nowhere"),
+        ("rm-transfer", ["reward.options.model=nowhere"], "nowhere"),
+    ],
+)
+def test_what_a_recipe_lacks_is_said_before_anything_runs(
+    recipe: str, settings: list[str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        validate(load_config(recipe, [*SMALL, *settings, f"output={tmp_path / 'run'}"]))
+    assert not (tmp_path / "run").exists()
+
+
+def test_labelled_pairs_belong_to_prompts_by_their_text(tmp_path: Path) -> None:
+    """The user's own English data: those of its rows whose prompt is among the run's are learned from."""
+    file = tmp_path / "labelled.jsonl"
+    file.write_text(
+        '{"prompt": "Name a river.", "chosen": "The Rhine.", "rejected": "No."}\n'
+        '{"prompt": "Name a lake.", "chosen": "Lake Victoria.", "rejected": "No."}\n'
+        '{"prompt": "Name a river.", "chosen": "The Nile.", "rejected": "No."}\n',
+        encoding="utf-8",
+    )
+    config = load_config("clo", [f"data.labelled_pairs={file}", "prompts=elsewhere", "languages=en,de"])
+    asked = ParallelPrompts(
+        ["r"],
+        {
+            "en": [Prompt("r", "en", ({"role": "user", "content": "Name a river."},))],
+            "de": [Prompt("r", "de", ({"role": "user", "content": "Nenne einen Fluss."},))],
+        },
+    )
+    (pair,) = labelled.labelled_prompts(config, asked)
+    assert (pair["id"], pair["prompt_id"], pair["chosen"][0]["content"]) == ("r/en", "r", "The Rhine.")
+    other = ParallelPrompts(
+        ["x"], {code: [Prompt("x", code, ({"role": "user", "content": "?"},))] for code in ("en", "de")}
+    )
+    with pytest.raises(InputError, match="none of them is on these prompts"):
+        labelled.labelled_prompts(config, other)
