@@ -69,6 +69,7 @@ METHODS = [
         True,
         {**CLO, "train_modules": "attention", "preference_weight": 0.2, "nll_weight": 0.8},
     ),
+    Method("CLO, attention, beta 1", True, {**CLO, "train_modules": "attention", "beta": 1.0}),
     Method("CLO, all weights", True, CLO),
     Method("CLO, English NLL too", True, {**CLO, "nll_on": "all"}),
 ]
@@ -269,11 +270,12 @@ def report(tuned: dict, tuning: list[str], measured: dict, start: dict, seeds: i
             f"CLO against SFT on targets, {size} seeds", ("CLO, attention", size), ("SFT, targets only", size)
         )
         claim(f"CLO against SFT on both, {size} seeds", ("CLO, attention", size), ("SFT, English too", size))
-        claim(
-            f"lambda 0.8 against 0.5, {size} seeds",
-            ("CLO, attention, lambda 0.8", size),
-            ("CLO, attention", size),
-        )
+        for other in ("lambda 0.8", "beta 1"):
+            claim(
+                f"{other} against lambda 0.5 and beta 0.1, {size} seeds",
+                (f"CLO, attention, {other}", size),
+                ("CLO, attention", size),
+            )
     claim(
         "CLO with half of the data against SFT on targets with all",
         ("CLO, attention", 50),

@@ -22,10 +22,10 @@ from lingualign.models import load_model, load_tokenizer
 from lingualign.prompts import ChatFormat
 from lingualign.records import REFERENCE_LOGPS, Pair, read_table, write_table
 from lingualign.training import TrainingResult, reference_logps, train
+from lingualign.training.arguments import last_checkpoint
 from lingualign.training.collate import encode_pairs
 from lingualign.training.objectives import OBJECTIVES
 from lingualign.training.policy import disable_dropout
-from lingualign.training.preference import last_checkpoint
 
 Weights = dict[str, torch.Tensor]
 Train = Callable[..., TrainingResult]

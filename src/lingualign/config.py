@@ -159,7 +159,7 @@ class PairsConfig(Section):
 
     kind: str = "best-worst"
     """How pairs are made: the name of a file in `lingualign/pairs`, or a file of your own (./my_pairs.py).
-    best-worst: of the candidates of a prompt. random-pair: any two of them, the better one chosen. ranked: all
+    best-worst: of a prompt's candidates. random-pair: any two of them, the better one chosen. ranked: all
     ordered pairs (MAPO). disagreement: the winning vote against those who disagree (CALM). imbalance: the
     source language's answer, translated, against the target's own (LIDR). swap: one text in the prompt's
     language against the same in another (CLO). translated: labelled pairs, translated."""

@@ -11,7 +11,9 @@ from lingualign.lab.judge import judge
 from lingualign.lab.prompts import tasks
 from lingualign.lab.responses import draw_response
 from lingualign.lab.tasks import Task
-from lingualign.records import Pair
+from lingualign.pairs.base import Side, make_pair
+from lingualign.prompts import Prompt
+from lingualign.records import Message, Pair
 
 
 def preference(
@@ -22,20 +24,9 @@ def preference(
     best, worst = rewards.index(max(rewards)), rewards.index(min(rewards))
     if rewards[best] == rewards[worst]:
         return None
-    return Pair(
-        id=f"{prompt_id}/en",
-        prompt_id=prompt_id,
-        language="en",
-        prompt=[{"role": "user", "content": prompt}],
-        chosen=[{"role": "assistant", "content": responses[best]}],
-        rejected=[{"role": "assistant", "content": responses[worst]}],
-        chosen_score=rewards[best],
-        rejected_score=rewards[worst],
-        chosen_index=best,
-        rejected_index=worst,
-        chosen_finished=finished[best],
-        rejected_finished=finished[worst],
-    )
+    asked = Prompt(prompt_id, "en", (Message(role="user", content=prompt),))
+    chosen, rejected = (Side(responses[i], rewards[i], i, finished[i]) for i in (best, worst))
+    return make_pair(asked, chosen, rejected)
 
 
 def english_preferences(n: int, seed: int = 0) -> list[Pair]:

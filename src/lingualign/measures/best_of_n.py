@@ -43,7 +43,7 @@ def expected_best_of_n(rewards: Sequence[float | None], values: Sequence[float])
         V_n = sum_i binom(i-1, n-1) / binom(K, n) * v_i ,  i from n to K.
 
     It is an unbiased estimate of the expected value of the best of n fresh samples (Nakano et al. 2021,
-    https://arxiv.org/abs/2112.09332, appendix I). Equal rewards are broken at random: a tie has the mean of
+    https://arxiv.org/abs/2112.09332). Equal rewards are broken at random: a tie has the mean of
     its values.
 
     Args:
@@ -67,7 +67,7 @@ def expected_best_of_n(rewards: Sequence[float | None], values: Sequence[float])
 def best_of_n_kl_bound(n: int) -> float:
     """Upper bound in nats of the KL divergence of best-of-n from the policy: ln n - (n - 1) / n.
 
-    Once taken for its value (https://arxiv.org/abs/2009.01325, appendix G.3), it is a bound, and near the
+    Once taken for its value (https://arxiv.org/abs/2009.01325), it is a bound, and near the
     value where equal responses are rare (https://arxiv.org/abs/2401.01879).
     """
     return math.log(n) - (n - 1) / n

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from lingualign.config import RunConfig
 from lingualign.errors import InputError
+from lingualign.pairs.base import Side, make_pair
 from lingualign.pipeline.inputs import prompts_from_lab
-from lingualign.prompts import ParallelPrompts
+from lingualign.prompts import ParallelPrompts, Prompt
 from lingualign.prompts.files import Row, read_rows
 from lingualign.records import Message, Pair
 
@@ -94,22 +95,9 @@ def read_labelled(path: Path, language: str) -> list[Pair]:
         prompt, chosen, rejected = (
             _labelled_messages(row, name) for name in ("prompt", "chosen", "rejected")
         )
-        pairs.append(
-            Pair(
-                id=f"{number}/{language}",
-                prompt_id=str(number),
-                language=language,
-                prompt=prompt,
-                chosen=chosen[-1:],
-                rejected=rejected[-1:],
-                chosen_score=1.0,
-                rejected_score=0.0,
-                chosen_index=0,
-                rejected_index=1,
-                chosen_finished=True,
-                rejected_finished=True,
-            )
-        )
+        asked = Prompt(str(number), language, tuple(prompt))
+        better, worse = Side(chosen[-1]["content"], 1.0, 0), Side(rejected[-1]["content"], 0.0, 1)
+        pairs.append(make_pair(asked, better, worse))
     return pairs
 
 

@@ -20,7 +20,7 @@ from lingualign.pipeline.folder import check_fingerprint, other_configuration, p
 from lingualign.pipeline.inputs import RunPrompts, load_prompts
 from lingualign.pipeline.labelled import labelled_prompts, load_labelled
 from lingualign.pipeline.manifest import Manifest
-from lingualign.pipeline.plan import EXECUTION, Plan, make_plan
+from lingualign.pipeline.plan import EXECUTION, REWARD, Plan, make_plan
 from lingualign.pipeline.rewarding import needs_fit
 from lingualign.pipeline.translating import check_translation
 from lingualign.prompts import ChatFormat
@@ -240,7 +240,7 @@ def find_corrupt(folder: Path) -> list[Path]:
             read_json(path)
         except InputError:
             corrupt.append(path)
-    for model in sorted(folder.glob("iteration-*/model")):
+    for model in [*sorted(folder.glob("iteration-*/model")), folder / REWARD]:
         if not all(_whole_weights(path) for path in model.glob("*.safetensors")):
             corrupt.append(model)
     return corrupt

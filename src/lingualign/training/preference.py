@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,11 +16,10 @@ from lingualign.errors import InputError
 from lingualign.models import no_progress_bars, resolve_device, resolve_dtype, resolve_spec
 from lingualign.prompts import ChatFormat
 from lingualign.records import Pair
-from lingualign.training.collate import Example, encode_pairs, group_by_prompt, make_examples
+from lingualign.training.arguments import last_checkpoint, step_of, training_arguments
+from lingualign.training.collate import encode_pairs, group_by_prompt, make_examples
 from lingualign.training.policy import save_policy, trainable_policy
 from lingualign.training.trainer import OnStep, PreferenceTrainer
-
-SCHEDULERS = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
 @dataclass(frozen=True)
@@ -110,7 +106,16 @@ def train(
     mixed = resolve_dtype(dtype, place) is torch.bfloat16
     checkpoints = output / "checkpoints"
     checkpoint = last_checkpoint(checkpoints)
-    arguments = _arguments(config, checkpoints, groups, seed, cpu=place.type == "cpu", mixed=mixed)
+    arguments = training_arguments(
+        config,
+        checkpoints,
+        [len(group) for group in groups],
+        seed,
+        cpu=place.type == "cpu",
+        mixed=mixed,
+        kind=TrainingArguments,
+        remove_unused_columns=False,
+    )
     metrics: dict[str, float] = {}
 
     def report(done: int, total: int, values: Mapping[str, float]) -> None:
@@ -133,77 +138,6 @@ def train(
         steps=trainer.state.global_step,
         pairs=len(examples),
         overlong=overlong,
-        resumed_at=_step(checkpoint) if checkpoint else 0,
+        resumed_at=step_of(checkpoint) if checkpoint else 0,
         metrics=metrics,
     )
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint in a folder; those that a killed process left incomplete are removed."""
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=_step, reverse=True):
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))  # is written last
-            return checkpoint
-        except (OSError, ValueError):
-            shutil.rmtree(checkpoint, ignore_errors=True)
-    return None
-
-
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
-
-
-def _arguments(
-    config: TrainingConfig,
-    folder: Path,
-    groups: Sequence[Sequence[Example]],
-    seed: int,
-    *,
-    cpu: bool,
-    mixed: bool,
-) -> TrainingArguments:
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if config.batch_pairs % processes:
-        raise InputError(
-            f"training.batch_pairs: {config.batch_pairs} cannot be shared by {processes} processes."
-        )
-    # In groups, of which the Trainer knows nothing: pairs that belong to one prompt, or each pair one.
-    size = sum(map(len, groups)) / len(groups)
-    batch = max(1, round(config.batch_pairs / processes / size))
-    most = max(1, min(int(config.micro_batch_pairs / size), batch))
-    micro = next(count for count in range(most, 0, -1) if batch % count == 0)
-    steps = config.epochs * math.ceil(len(groups) / (batch * processes))
-    recompute: dict[str, Any] = {}
-    if config.gradient_checkpointing:
-        recompute = {
-            "gradient_checkpointing": True,
-            "gradient_checkpointing_kwargs": {"use_reentrant": False},
-        }
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=config.epochs,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=batch // micro,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=SCHEDULERS[config.scheduler],
-        warmup_steps=int(config.warmup * steps),  # none for a single step, whose rate would be 0
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        bf16=mixed,
-        use_cpu=cpu,
-        seed=seed,
-        save_strategy="steps",
-        save_steps=config.save_steps,
-        save_total_limit=1,
-        logging_strategy="steps",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        report_to="none",
-        **recompute,
-    )
-    if processes == 1:
-        # Several GPUs are for `accelerate launch`: DataParallel cannot split a list of sequences.
-        arguments._n_gpu = 1
-    return arguments

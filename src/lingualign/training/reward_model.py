@@ -7,10 +7,7 @@ scores (`conversation_ids`). This module makes the model that it starts from, ke
 from __future__ import annotations
 
 import copy
-import math
-import os
 import shutil
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,9 +33,9 @@ from lingualign.models import (
 from lingualign.prompts import ChatFormat
 from lingualign.records import Pair
 from lingualign.rewards.reward_model import conversation_ids
+from lingualign.training.arguments import last_checkpoint, training_arguments
 from lingualign.training.policy import save_policy
-from lingualign.training.preference import SCHEDULERS, last_checkpoint
-from lingualign.training.trainer import OnStep, _Report
+from lingualign.training.trainer import OnStep, StepReport
 
 
 def train_reward_model(
@@ -93,14 +90,23 @@ def train_reward_model(
     examples = [_example(pair, chat.tokenizer, config.max_length) for pair in pairs]
     checkpoints = output.with_name(f"{output.name}.checkpoints")
     checkpoint = last_checkpoint(checkpoints)
-    arguments = _arguments(config, checkpoints, len(examples), seed, cpu=place.type == "cpu", mixed=mixed)
+    arguments = training_arguments(
+        config,
+        checkpoints,
+        [1] * len(examples),
+        seed,
+        cpu=place.type == "cpu",
+        mixed=mixed,
+        kind=RewardConfig,
+        max_length=None,  # conversations have been cut already
+    )
     set_seed(seed)
     trainer = RewardTrainer(
         model=untrained_reward_model(start, device=str(place), trust_remote_code=trust_remote_code),
         args=arguments,
         train_dataset=Dataset.from_list(examples),
         processing_class=chat.tokenizer,
-        callbacks=[_Report(on_step)],
+        callbacks=[StepReport(on_step)],
     )
     trainer.remove_callback(PrinterCallback)
     with no_progress_bars():
@@ -161,43 +167,3 @@ def _example(pair: Pair, tokenizer: Any, max_length: int) -> dict[str, list[int]
         "chosen_ids": conversation_ids(tokenizer, [*pair["prompt"], *pair["chosen"]], max_length),
         "rejected_ids": conversation_ids(tokenizer, [*pair["prompt"], *pair["rejected"]], max_length),
     }
-
-
-def _arguments(
-    config: TrainingConfig, folder: Path, pairs: int, seed: int, *, cpu: bool, mixed: bool
-) -> RewardConfig:
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if config.batch_pairs % processes:
-        raise InputError(f"batch_pairs: {config.batch_pairs} cannot be shared by {processes} processes.")
-    batch = config.batch_pairs // processes
-    micro = next(size for size in range(min(config.micro_batch_pairs, batch), 0, -1) if batch % size == 0)
-    with warnings.catch_warnings():
-        # TRL sets gradient_checkpointing, which newer Transformers have another name for.
-        warnings.simplefilter("ignore", FutureWarning)
-        arguments = RewardConfig(
-            output_dir=str(folder),
-            num_train_epochs=config.epochs,
-            per_device_train_batch_size=micro,
-            gradient_accumulation_steps=batch // micro,
-            learning_rate=config.learning_rate,
-            lr_scheduler_type=SCHEDULERS[config.scheduler],
-            warmup_steps=int(config.warmup * config.epochs * math.ceil(pairs / config.batch_pairs)),
-            weight_decay=config.weight_decay,
-            max_grad_norm=config.max_grad_norm,
-            gradient_checkpointing=config.gradient_checkpointing,
-            max_length=None,  # conversations have been cut already
-            bf16=mixed,
-            use_cpu=cpu,
-            seed=seed,
-            save_strategy="steps",
-            save_steps=config.save_steps,
-            save_total_limit=1,
-            logging_strategy="steps",
-            logging_steps=1,
-            logging_nan_inf_filter=False,
-            disable_tqdm=True,
-            report_to="none",
-        )
-    if processes == 1:
-        arguments._n_gpu = 1  # TRL refuses the DataParallel that several GPUs would lead to
-    return arguments

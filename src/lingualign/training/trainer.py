@@ -53,7 +53,7 @@ class PreferenceTrainer(Trainer):
         super().__init__(model=model, args=args, train_dataset=groups, data_collator=list)
         self.remove_callback(PrinterCallback)
         if on_step is not None:
-            self.add_callback(_Report(on_step))
+            self.add_callback(StepReport(on_step))
         # Tells the Trainer that compute_loss divides by the items of the whole step itself.
         self.model_accepts_loss_kwargs = True
         self._config = config
@@ -149,7 +149,7 @@ def _pair_logps(model: nn.Module, inputs: dict[str, Any]) -> PairLogps:
     )
 
 
-class _Report(TrainerCallback):
+class StepReport(TrainerCallback):
     """Tells the pipeline about every step."""
 
     def __init__(self, on_step: OnStep) -> None:
@@ -163,5 +163,6 @@ class _Report(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
+        """Called by the Trainer."""
         if logs and "loss" in logs:
             self._on_step(state.global_step, state.max_steps, logs)
