@@ -40,7 +40,6 @@ CONSISTENT, AT_RANDOM = "cm-align", "cm-align, reference at random"
 METHODS = {
     "calm": ["calm"],
     "calm, share 0.6": ["calm", "reward.options.min_vote_share=0.6"],
-    "calm, share 0.8": ["calm", "reward.options.min_vote_share=0.8"],
     CONSISTENT: ["cm-align", "reward.options.answers=lab"],
     AT_RANDOM: ["cm-align", "reward.options.answers=lab", "reward.options.reference=random"],
     "random labels": ["random"],
