@@ -18,7 +18,19 @@ from lingualign.cli import app
 from lingualign.pipeline.folder import part_files
 
 FIXTURE = Path(__file__).parent / "fixtures" / "prompts"
-COMMANDS = ["align", "validate", "sample", "score", "pair", "train", "measure", "recipes", "languages", "lab"]
+COMMANDS = [
+    "align",
+    "compare",
+    "validate",
+    "sample",
+    "score",
+    "pair",
+    "train",
+    "measure",
+    "recipes",
+    "languages",
+    "lab",
+]
 FamilyFolder = Callable[..., Path]
 
 

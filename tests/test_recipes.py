@@ -31,6 +31,7 @@ OWN = {
     "calm": ["data.limit=28", "sampling.temperature=1.2"],
     "lidr": ["sampling.n=1"],
 }
+FIXTURE = Path(__file__).parent / "fixtures" / "prompts"
 STAGES = {
     "lidr": {"responses", "pairs", "reference", "model"},
     "clo": {"pairs", "reference", "model"},
@@ -94,6 +95,7 @@ def test_a_recipe_runs_in_the_lab(name: str, tmp_path: Path, monkeypatch: pytest
         ("translate-dpo", ["translation.kind=file", "translation.path=nowhere.jsonl"], "nowhere.jsonl"),
         ("calm", ["translation.kind=policy", "translation.model=nowhere"], "nowhere"),
         ("rm-transfer", ["reward.options.model=nowhere"], "nowhere"),
+        ("oracle", [f"prompts={FIXTURE}", "languages=en,de", "measures.n=2"], "not the lab's"),
     ],
 )
 def test_what_a_recipe_lacks_is_said_before_anything_runs(

@@ -181,7 +181,7 @@ def make_plan(
     labels = _file_digest(config.data.labelled_pairs)
     if fits:
         fingerprints[REWARD] = {
-            "settings": digest([general, config.reward.options]),
+            "settings": digest([general, config.reward.kind, config.reward.options]),
             "models": digest([start.fingerprint, initial.fingerprint]),
             "labels": labels,
             "seed": seed,
@@ -254,6 +254,7 @@ def _iteration_stages(
         stages["health"] = {
             "scores": digest(stages["scores"]),
             "labels": parts["labels"],
+            "settings": digest(config.pairs.length_control.unit),
             "code version": CODE["health"],
         }
     pairs = {
@@ -271,7 +272,7 @@ def _iteration_stages(
         stages["reference"] = {
             "pairs": digest(pairs),
             "reference": iteration.training_reference.fingerprint,
-            "settings": digest(general),
+            "settings": digest([general, config.training.max_length]),
             "code version": CODE["reference"],
         }
     stages["model"] = {

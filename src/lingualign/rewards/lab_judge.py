@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lingualign.config import Section
+from lingualign.config import RunConfig, Section
 from lingualign.errors import InputError
 from lingualign.records import Response, Score
 from lingualign.rewards.base import Candidates, Tools, score_of
@@ -12,6 +12,19 @@ from lingualign.rewards.base import Candidates, Tools, score_of
 
 class Settings(Section):
     """There is nothing to set."""
+
+
+def check(settings: Settings, config: RunConfig) -> None:
+    """Checks that the prompts are the lab's.
+
+    Raises:
+        InputError: They are not.
+    """
+    if config.prompts != "lab":
+        raise InputError(
+            "reward.kind is lab-judge, and the prompts are not the lab's: its judge cannot score them.",
+            "Use another reward.kind, or prompts=lab.",
+        )
 
 
 def make(settings: Settings, tools: Tools) -> GoldReward:
