@@ -4,7 +4,7 @@ Two questions. Does CALM raise the accuracy of answers and their agreement over 
 `min_vote_share` raise the accuracy of its labels? And is CM-Align's choice of the English reference, by
 consistency, better than a random one?
 
-    python experiments/answer_methods.py --work runs/answers --output experiments/results/answer_methods.md
+    python experiments/answer_methods.py --work runs/answers --output FILE data.limit=160
 
 One iteration from `lab:aligned`; responses are sampled hot, so that references and votes can be wrong. Runs
 are ordinary runs under `--work`; the same command goes on where it was stopped.
