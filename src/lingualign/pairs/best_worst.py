@@ -30,22 +30,24 @@ def check(settings: Settings, config: RunConfig) -> None:
 
 def make(settings: Settings) -> Pairing:
     """Makes the pairing; see `lingualign.pairs.base`."""
-    return lambda sources: scored_pairs(sources, best_and_worst)
+    return lambda sources: scored_pairs(sources, _choose)
 
 
-def best_and_worst(
-    candidates: Sequence[Candidate], rewards: Sequence[float], bound: float = float("inf")
-) -> list[tuple[int, int]]:
-    """Positions of the best candidate whose reward is not above a bound, and of the worst; the first of
-    equals.
+def best_and_worst(rewards: Sequence[float], bound: float = float("inf")) -> tuple[int, int] | None:
+    """Positions of the best reward not above a bound, and of the worst; the first of equals.
 
     Returns:
-        One (chosen, rejected), or nothing where every reward lies above the bound.
+        (chosen, rejected), or None where every reward lies above the bound.
     """
     eligible = [position for position, reward in enumerate(rewards) if reward <= bound]
     if not eligible:
-        return []
-    return [(max(eligible, key=lambda i: rewards[i]), min(range(len(rewards)), key=lambda i: rewards[i]))]
+        return None
+    return max(eligible, key=lambda i: rewards[i]), min(range(len(rewards)), key=lambda i: rewards[i])
+
+
+def _choose(candidates: Sequence[Candidate], rewards: Sequence[float], bound: float) -> list[tuple[int, int]]:
+    choice = best_and_worst(rewards, bound)
+    return [] if choice is None else [choice]
 
 
 def build_pairs(
@@ -72,4 +74,4 @@ def build_pairs(
     """
     # Every language given is to be paired, so which of them is the source makes no difference.
     sources = Sources(prompts, "", config, identifier, responses=list(responses), scores=list(scores))
-    return scored_pairs(sources, best_and_worst)
+    return scored_pairs(sources, _choose)
