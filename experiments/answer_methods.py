@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,14 @@ import numpy as np
 from lingualign.answers import extractor
 from lingualign.lab.judge import judge
 from lingualign.lab.prompts import prompts
+from lingualign.measures.compare import PairedBootstrap
 from lingualign.models import load_model, load_tokenizer
 from lingualign.pipeline.files import read_json, write_json
 from lingualign.pipeline.folder import read_parts
 from lingualign.pipeline.run import align
 from lingualign.prompts import ChatFormat
 from lingualign.records import PAIRS, RESPONSES, SCORES, read_table
+from lingualign.rewards.votes import vote_consistency
 from lingualign.sampling import TransformersSampler
 from lingualign.settings import load_config
 
@@ -46,7 +47,6 @@ METHODS = {
 }
 SHARES = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 HELD_OUT = 350  # prompts, of which four families in seven have answers
-RESAMPLES = 2000
 
 
 def right(prompt_id: str, language: str, text: str) -> float:
@@ -67,15 +67,8 @@ def measure(model: Path | str) -> dict[str, Any]:
         said.append([answer(row) for (row,) in rows])
     return {
         "right": np.array(facts).T.tolist(),
-        "agreement": [agreement(answers) for answers in zip(*said, strict=True)],
+        "agreement": [vote_consistency(answers) for answers in zip(*said, strict=True)],
     }
-
-
-def agreement(answers: Sequence[str | None]) -> float:
-    """CALM's consistency: the share of pairs of languages with the same answer, of those with one."""
-    valid = [answer for answer in answers if answer is not None]
-    pairs = list(combinations(valid, 2))
-    return sum(a == b for a, b in pairs) / len(pairs) if pairs else 0.0
 
 
 def labels(run: Path) -> list[bool]:
@@ -118,11 +111,8 @@ def run_once(name: str, seed: int, work: Path, settings: Sequence[str]) -> dict[
 
 def interval(runs: np.ndarray) -> str:
     """Mean in percent with its 95 % interval over seeds and prompts [seeds, prompts]."""
-    rng = np.random.default_rng(0)
-    seeds, n = runs.shape
-    draws = [runs[rng.integers(0, seeds, seeds)][:, rng.integers(0, n, n)].mean() for _ in range(RESAMPLES)]
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return f"{100 * runs.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    found = PairedBootstrap(*runs.shape).interval(runs)
+    return f"{100 * found.mean:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 
 def main() -> None:

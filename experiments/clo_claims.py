@@ -26,6 +26,7 @@ from lingualign.lab.judge import judge
 from lingualign.lab.preferences import labelled_prompts
 from lingualign.lab.prompts import prompts
 from lingualign.languages import LanguageIdentifier
+from lingualign.measures.compare import PairedBootstrap
 from lingualign.measures.win_rate import outcome
 from lingualign.models import load_model, load_tokenizer, resolve_spec
 from lingualign.pairs import Sources, swap, translated
@@ -164,15 +165,11 @@ def wins(ours: dict, theirs: dict, languages: Sequence[str]) -> np.ndarray:
     )
 
 
-def interval(runs: Sequence[np.ndarray], scale: float = 100.0) -> str:
-    """Mean with its 95 % interval over seeds and prompts; each run is [languages, prompts]."""
-    rng, stacked = np.random.default_rng(0), np.stack(runs).mean(axis=1)  # [seeds, prompts]
-    n, prompts_n = stacked.shape
-    draws = [
-        stacked[rng.integers(0, n, n)][:, rng.integers(0, prompts_n, prompts_n)].mean() for _ in range(2000)
-    ]
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return f"{scale * stacked.mean():.1f} [{scale * low:.1f}, {scale * high:.1f}]"
+def interval(runs: Sequence[np.ndarray]) -> str:
+    """Mean in percent with its 95 % interval over seeds and prompts; each run is [languages, prompts]."""
+    stacked = np.stack(runs).mean(axis=1)  # [seeds, prompts]
+    found = PairedBootstrap(*stacked.shape).interval(stacked)
+    return f"{100 * found.mean:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 
 def main() -> None:

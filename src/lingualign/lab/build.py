@@ -180,21 +180,31 @@ def build_biased(
     sft: Path, folder: Path, seed: int = 0, steps: int = 300, progress: Progress | None = None
 ) -> None:
     """Makes the English-biased model: it understands every language and answers in English."""
-    model = LlamaForCausalLM.from_pretrained(sft)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(sft)
-    data = biased_conversations(seed)
-    supervise(model, tokenizer, data, steps=steps, learning_rate=3e-4, progress=progress, stage="biased")
-    save(model, tokenizer, folder)
+    _tune(sft, folder, biased_conversations(seed), steps, 3e-4, "biased", progress)
 
 
 def build_translator(
     sft: Path, folder: Path, seed: int = 0, steps: int = 2500, progress: Progress | None = None
 ) -> None:
     """Makes the translator: the SFT model, trained to translate responses (`lingualign.lab.TRANSLATE`)."""
+    _tune(sft, folder, translations(seed), steps, 1e-3, "translator", progress)
+
+
+def _tune(
+    sft: Path,
+    folder: Path,
+    data: Iterator[Conversation],
+    steps: int,
+    learning_rate: float,
+    stage: str,
+    progress: Progress | None,
+) -> None:
+    """Trains the SFT model on, and saves what comes of it."""
     model = LlamaForCausalLM.from_pretrained(sft)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(sft)
-    data = translations(seed)
-    supervise(model, tokenizer, data, steps=steps, learning_rate=1e-3, progress=progress, stage="translator")
+    supervise(
+        model, tokenizer, data, steps=steps, learning_rate=learning_rate, progress=progress, stage=stage
+    )
     save(model, tokenizer, folder)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from random import Random
 
 from lingualign.config import PairsConfig
 from lingualign.pairs.filters import Identifier
@@ -60,6 +61,10 @@ class Sources:
         return [
             code for code in self.prompts.by_language if not (targets_only and code == self.source_language)
         ]
+
+    def draw(self, prompt_id: str, language: str) -> Random:
+        """Random numbers that belong to one prompt in one language."""
+        return Random(f"{self.seed}/{prompt_id}/{language}")
 
     def translations(self, texts: Mapping[Key, str], source: str, target: str) -> dict[Key, str | None]:
         """Translates texts by key; a text that is in the target language already stays."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from lingualign.config import PairsConfig, RunConfig, Section
 from lingualign.pairs.base import Pairing, PairingResult, Sources
 from lingualign.pairs.filters import Candidate, Identifier
-from lingualign.pairs.scored import need_two, scored_pairs
+from lingualign.pairs.scored import best_within, need_two, scored_pairs
 from lingualign.prompts import ParallelPrompts
 from lingualign.records import Response, Score
 
@@ -39,10 +39,8 @@ def best_and_worst(rewards: Sequence[float], bound: float = float("inf")) -> tup
     Returns:
         (chosen, rejected), or None where every reward lies above the bound.
     """
-    eligible = [position for position, reward in enumerate(rewards) if reward <= bound]
-    if not eligible:
-        return None
-    return max(eligible, key=lambda i: rewards[i]), min(range(len(rewards)), key=lambda i: rewards[i])
+    best = best_within(rewards, bound)
+    return None if best is None else (best, min(range(len(rewards)), key=lambda i: rewards[i]))
 
 
 def _choose(candidates: Sequence[Candidate], rewards: Sequence[float], bound: float) -> list[tuple[int, int]]:

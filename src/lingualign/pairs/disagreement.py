@@ -13,14 +13,12 @@ References:
 
 from __future__ import annotations
 
-from random import Random
-
 from pydantic import Field
 
 from lingualign.config import Section
 from lingualign.errors import InputError
 from lingualign.pairs.base import Key, Pairing, PairingResult, Side, Sources, Tally
-from lingualign.pairs.filters import make_filters
+from lingualign.pairs.filters import apply_filters, make_filters
 from lingualign.pairs.scored import join_scores
 from lingualign.records import Response, Score
 
@@ -46,17 +44,15 @@ def make(settings: Settings) -> Pairing:
             chosen = _in_language(sources, explained, language)
             for prompt in sources.prompts.by_language[language]:
                 voted = joined.get((prompt.id, language), [])
-                kept = [candidate for candidate in voted if candidate.reward == 0]
-                tally.saw(prompt, len(voted))
-                for name, keep in filters.items():
-                    before, kept = len(kept), keep(kept)
-                    tally.saw(prompt, 0, **{name: before - len(kept)})
+                disagreeing = [candidate for candidate in voted if candidate.reward == 0]
+                kept, removed = apply_filters(filters, disagreeing)
+                tally.saw(prompt, len(voted), **removed)
                 if (prompt.id, language) not in chosen:
                     tally.drop(prompt, "no winner")
                 elif not kept:
                     tally.drop(prompt, "agreed")
                 if settings.max_pairs is not None and len(kept) > settings.max_pairs:
-                    kept = Random(f"{sources.seed}/{prompt.id}/{language}").sample(kept, settings.max_pairs)
+                    kept = sources.draw(prompt.id, language).sample(kept, settings.max_pairs)
                 for candidate in kept if (prompt.id, language) in chosen else []:
                     text = chosen[prompt.id, language]
                     side = None if text is None else Side(text, score=1.0, index=-1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,6 +57,17 @@ def language_filter(identifier: Identifier) -> Filter:
         return [candidate for candidate in candidates if fits(candidate.response)]
 
     return drop_other_languages
+
+
+def apply_filters(
+    filters: Mapping[str, Filter], candidates: Sequence[Candidate]
+) -> tuple[list[Candidate], dict[str, int]]:
+    """The candidates that pass all filters, and how many each one removed, by its name."""
+    kept, removed = list(candidates), {}
+    for name, keep in filters.items():
+        before, kept = len(kept), keep(kept)
+        removed[name] = before - len(kept)
+    return kept, removed
 
 
 def make_filters(config: PairsConfig, identifier: Identifier) -> dict[str, Filter]:

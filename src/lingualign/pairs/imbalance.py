@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from lingualign.config import Section
 from lingualign.pairs.base import Key, Pairing, PairingResult, Side, Sources, Tally
-from lingualign.pairs.filters import Candidate, make_filters
+from lingualign.pairs.filters import Candidate, apply_filters, make_filters
 from lingualign.records import Response
 
 READS = frozenset({"responses", "translation"})
@@ -68,11 +68,8 @@ def _first_responses(sources: Sources, tally: Tally) -> dict[Key, Response]:
     found = {}
     for prompt_id in sources.prompts.ids:
         for language in sources.prompts.by_language:
-            kept = candidates = by_prompt.get((prompt_id, language), [])
-            removed = {}
-            for name, keep in filters.items():
-                before, kept = len(kept), keep(kept)
-                removed[name] = before - len(kept)
+            candidates = by_prompt.get((prompt_id, language), [])
+            kept, removed = apply_filters(filters, candidates)
             if language in sources.languages:
                 tally.saw(sources.prompts.get(prompt_id, language), len(candidates), **removed)
             if kept:

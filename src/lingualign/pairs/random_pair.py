@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from random import Random
 
 from lingualign.config import RunConfig, Section
 from lingualign.pairs.base import Pairing, PairingResult, Sources
@@ -38,10 +37,9 @@ def make(settings: Settings) -> Pairing:
         ) -> list[tuple[int, int]]:
             pairs = ordered_pairs(rewards, bound)
             one = candidates[0].response
-            draw = Random(f"{sources.seed}/{one['prompt_id']}/{one['language']}")
             # Equal rewards make no pair: with nothing else there, the tie is what is reported.
             decided = [(a, b) for a, b in pairs if rewards[a] > rewards[b]] or pairs
-            return [draw.choice(decided)] if decided else []
+            return [sources.draw(one["prompt_id"], one["language"]).choice(decided)] if decided else []
 
         return scored_pairs(sources, choose)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from random import Random
 from typing import Literal
 
 from pydantic import Field
@@ -68,7 +67,7 @@ def make(settings: Settings) -> Pairing:
             found = [choice for choice in ordered_pairs(rewards, bound) if right[choice[0]]]
             if settings.max_pairs is None or len(found) <= settings.max_pairs:
                 return found
-            draw = Random(f"{sources.seed}/{responses[0]['prompt_id']}/{responses[0]['language']}")
+            draw = sources.draw(responses[0]["prompt_id"], responses[0]["language"])
             return [found[i] for i in sorted(draw.sample(range(len(found)), settings.max_pairs))]
 
         return scored_pairs(sources, choose)

@@ -179,6 +179,12 @@ def _bound(rewards: Sequence[float], quantile: float) -> float:
     return float(np.quantile(rewards, quantile)) if rewards and quantile < 1 else float("inf")
 
 
+def best_within(rewards: Sequence[float], bound: float) -> int | None:
+    """Position of the best reward not above a bound, the first of equals; None where all lie above it."""
+    eligible = [position for position, reward in enumerate(rewards) if reward <= bound]
+    return max(eligible, key=lambda position: rewards[position], default=None)
+
+
 def _reward(candidate: Candidate) -> float:
     """The reward of a candidate that has one: the filters removed the others."""
     assert candidate.reward is not None
@@ -196,10 +202,9 @@ def _make(
 ) -> list[Pair] | str:
     """The pairs of one prompt, or why there is none; a stray side is rejected whatever the rewards say."""
     if stray is not None:
-        eligible = [position for position, reward in enumerate(rewards) if reward <= bound]
-        if not eligible:
+        best = best_within(rewards, bound)
+        if best is None:
             return "outliers"
-        best = max(eligible, key=lambda position: rewards[position])
         return [make_pair(prompt, Side.of(candidates[best].response, rewards[best]), stray)]
     choices = choose(candidates, rewards, bound)
     if not choices:

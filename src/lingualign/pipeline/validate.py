@@ -126,11 +126,13 @@ def check_parts(config: RunConfig, prompts: RunPrompts) -> None:
         raise InputError(
             f"pairs.kind={config.pairs.kind} chooses by scores, and reward.kind is none.", "Choose a reward."
         )
-    labelled = load_labelled(config)
     if "labelled" in reads:
         for iteration in prompts.iterations:
             labelled_prompts(config, iteration)
-    if needs_fit(config) and not labelled:
+    fits = needs_fit(config)
+    # A file of the user's is read whether or not the run needs it: what is wrong in it is said now.
+    labelled = load_labelled(config) if fits or config.data.labelled_pairs is not None else []
+    if fits and not labelled:
         raise InputError(
             f"reward.kind={config.reward.kind} is trained on labelled pairs, and there are none.",
             "Give them: data.labelled_pairs=FILE.",
