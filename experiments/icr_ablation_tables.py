@@ -8,7 +8,8 @@ from typing import Any
 
 from lingualign.config import RunConfig
 from lingualign.lab.judge import WEIGHTS, judge
-from lingualign.measures.win_rate import Interval, bootstrap, outcome
+from lingualign.measures.intervals import Interval, bootstrap
+from lingualign.measures.win_rate import outcome
 from lingualign.records import Pair
 
 DECODINGS = {"T=0.6": "sampled", "greedy": "greedy"}

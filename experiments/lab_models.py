@@ -19,7 +19,8 @@ from lingualign.lab.grammar import LANGUAGES
 from lingualign.lab.judge import Judgement, judge
 from lingualign.lab.prompts import prompts
 from lingualign.logprobs import ScoredSequence, sequence_logprobs
-from lingualign.measures.win_rate import bootstrap, outcome
+from lingualign.measures.intervals import bootstrap
+from lingualign.measures.win_rate import outcome
 from lingualign.models import load_model, load_tokenizer
 from lingualign.prompts import ChatFormat, ParallelPrompts, with_directive
 from lingualign.records import Response

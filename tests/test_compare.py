@@ -26,14 +26,13 @@ from lingualign.measures.compare import (
     PairedBootstrap,
     compare_answers,
     compare_wins,
-    holm,
     outcome_table,
 )
 from lingualign.measures.comparison_tables import comparison_tables
 from lingualign.measures.findings import alike, beaten, findings
 from lingualign.measures.forest_plot import axis, forest_plot
+from lingualign.measures.intervals import bootstrap, holm
 from lingualign.measures.measure import JudgedAnswers
-from lingualign.measures.win_rate import bootstrap
 from lingualign.pipeline.compare import check_output, check_runs, compare, name_methods
 from lingualign.pipeline.equal_terms import differing_terms
 from lingualign.pipeline.files import read_json

@@ -12,9 +12,10 @@ from rich.console import Console
 
 from lingualign.cli.reporters import TABLE_WIDTH
 from lingualign.languages import LanguageIdentifier
+from lingualign.measures.intervals import bootstrap
 from lingualign.measures.measure import JudgedAnswers, measure_answers
 from lingualign.measures.table import measure_tables
-from lingualign.measures.win_rate import bootstrap, outcome
+from lingualign.measures.win_rate import outcome
 from lingualign.records import Component, Response, Score
 
 
@@ -70,7 +71,7 @@ def test_languages_are_resampled_together() -> None:
 
 @pytest.mark.parametrize("outcomes", [{}, {"de": []}, {"de": [1.0], "sw": [1.0, 0.0]}])
 def test_refuses_what_has_no_mean(outcomes: dict[str, list[float]]) -> None:
-    with pytest.raises(ValueError, match="same number of outcomes"):
+    with pytest.raises(ValueError, match="same number of values"):
         bootstrap(outcomes, 100, 0)
 
 

@@ -19,11 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from lingualign.measures.intervals import LEVEL, RESAMPLES, Interval, holm
 from lingualign.measures.measure import JudgedAnswers, outcomes_against
-from lingualign.measures.win_rate import TIE, Interval
-
-RESAMPLES = 10_000  # enough for 5 % after Holm's correction over 250 pairs of methods
-LEVEL = 0.05
+from lingualign.measures.win_rate import TIE
 
 
 @dataclass(frozen=True)
@@ -122,24 +120,6 @@ class PairedBootstrap:
         means = self.means(values)
         smaller = min(int((means <= 0).sum()), int((means >= 0).sum()))
         return min(1.0, 2 * (1 + smaller) / (1 + len(means)))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusts p-values of several tests, so that one true null or more falls with at most the level.
-
-    In ascending order the i-th of m is multiplied by m - i + 1, and none is below the one before it (Holm
-    1979, https://www.jstor.org/stable/4615733).
-
-    Example:
-        >>> holm([0.01, 0.04, 0.03])
-        [0.03, 0.06, 0.06]
-    """
-    adjusted = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = largest
-    return adjusted
 
 
 def compare_answers(

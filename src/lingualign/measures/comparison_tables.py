@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from lingualign.measures.compare import LEVEL
+from lingualign.measures.intervals import LEVEL
 from lingualign.measures.table import interval_text
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lingualign.languages import resolve
-from lingualign.measures.compare import LEVEL
+from lingualign.measures.intervals import LEVEL
 from lingualign.measures.win_rate import TIE
 
 

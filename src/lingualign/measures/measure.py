@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lingualign.languages import LanguageIdentifier
-from lingualign.measures.win_rate import Interval, bootstrap, outcome
+from lingualign.measures.intervals import Interval, bootstrap
+from lingualign.measures.win_rate import outcome
 from lingualign.records import Response, Score
 
 LANGUAGE_TRAIT = "language"  # what the lab's judge calls "in the right language"

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from lingualign.errors import InputError
-from lingualign.measures.compare import RESAMPLES, compare_answers
+from lingualign.measures.compare import compare_answers
 from lingualign.measures.findings import findings
 from lingualign.measures.forest_plot import forest_plot
+from lingualign.measures.intervals import RESAMPLES
 from lingualign.measures.table import FACTS
 from lingualign.pipeline.bench import open_bench
 from lingualign.pipeline.equal_terms import check_equal, differing_terms
