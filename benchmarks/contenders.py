@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from baselines import BETA, dpo_trainer, pairs_of, plain_logps, plain_sums
 from cases import Workload, load
 from measure import Kind, available_memory
-from peers import BETA, dpo_trainer, pairs_of, plain_logps, plain_sums
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from baselines import plain_sums
 from cases import Workload, load
 from contenders import BATCH_TOKENS, PlainScoring, sizes_that_fit
 from measure import best_batch, peak_gflops, take_turns
-from peers import plain_sums
 from torch import nn
 
 from lingualign.logprobs import ScoredSequence, sequence_logprobs
