@@ -197,7 +197,7 @@ def test_prompts_are_computed_once_with_gradients_too(
     model.gradient_checkpointing_enable()
     seen.clear()
     token_logprobs(model, sequences)
-    assert seen == [2 * 43]
+    assert seen == [2 * 42]
 
 
 def test_out_of_memory_halves_the_budget_and_loses_nothing(

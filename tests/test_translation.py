@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -23,6 +21,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import M2M100Config, M2M100ForConditionalGeneration, M2M100Tokenizer, NllbTokenizer
 
+from chat_server import FakeServer, Reply, completion
 from conftest import LoadFamily
 from families import TEXT, make_tokenizer
 from lingualign.errors import InputError
@@ -420,45 +419,8 @@ def test_every_language_has_its_iso_codes() -> None:
 
 # --- server ------------------------------------------------------------------------------------------------
 
-Answer = tuple[int, bytes]
 
-
-def completion(content: Any, finish: str = "stop") -> Answer:
-    choice = {"message": {"role": "assistant", "content": content}, "finish_reason": finish}
-    return 200, json.dumps({"choices": [choice]}).encode()
-
-
-class Server:
-    """A server in this process; `answer` maps a request and how often it was made before to an answer."""
-
-    def __init__(self) -> None:
-        self.answer: Callable[[str, int], Answer] = lambda text, times: completion(text)
-        self.requests: list[tuple[dict[str, Any], str | None]] = []
-        lock, outer = threading.Lock(), self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                text = body["messages"][0]["content"]
-                with lock:
-                    times = sum(made["messages"][0]["content"] == text for made, _ in outer.requests)
-                    outer.requests.append((body, self.headers["Authorization"]))
-                status, content = outer.answer(text, times)
-                self.send_response(status)
-                if status == 307:
-                    self.send_header("Location", f"{outer.url}/elsewhere")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True)
-        self.thread.start()
-
+class Server(FakeServer):
     def translator(self, template: str = "{language}:{text}", **options: Any) -> ServerTranslator:
         return ServerTranslator(self.url, "some-model", template, backoff=0.001, **options)
 
@@ -468,21 +430,20 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     server = Server()
     yield server
-    server.http.shutdown()
-    server.http.server_close()
+    server.close()
 
 
 def test_a_server_that_stumbles_still_answers_in_order(server: Server) -> None:
     stumbles = [
-        (500, b"oops"),
-        (429, b""),
-        (200, b"<html>"),
-        (200, b'{"choices": []}'),
-        (503, b""),
+        Reply(500, b"oops"),
+        Reply(429, b""),
+        Reply(200, b"<html>"),
+        Reply(200, b'{"choices": []}'),
+        Reply(503, b""),
         completion([]),
     ]
 
-    def answer(text: str, times: int) -> Answer:
+    def answer(text: str, times: int) -> Reply:
         number = int(text.removeprefix("German:"))
         return stumbles[number % 6] if times < number % 4 else completion(f"<{number}>")
 
@@ -508,14 +469,16 @@ def test_answers_of_a_server_are_read_like_those_of_a_policy(server: Server) -> 
 
 
 def test_a_text_that_the_server_refuses_has_failed(server: Server, caplog: pytest.LogCaptureFixture) -> None:
-    server.answer = lambda text, times: (400, b"context too long") if "long" in text else completion("ok")
+    server.answer = lambda text, times: (
+        Reply(400, b"context too long") if "long" in text else completion("ok")
+    )
     with caplog.at_level(logging.WARNING):
         assert server.translator().translate(["long", "short"], "en", "de") == [None, "ok"]
     assert "context too long" in caplog.text and len(server.requests) == 2
 
 
 def test_a_server_that_never_answers_is_an_error_and_no_failed_text(server: Server) -> None:
-    server.answer = lambda text, times: (500, b"oops")
+    server.answer = lambda text, times: Reply(500, b"oops")
     with pytest.raises(InputError, match="500"):
         server.translator(retries=2).translate(["a"], "en", "de")
     assert len(server.requests) == 3
@@ -530,13 +493,13 @@ def test_the_key_reaches_the_server_and_no_message(server: Server, monkeypatch: 
     translator = server.translator(api_key_env="SOME_KEY", concurrency=1)
     assert translator.translate(["a"], "en", "de") == ["German:a"]
     assert server.requests[0][1] == "Bearer sk-secret"
-    server.answer = lambda text, times: (401, b"wrong key sk-secret")
+    server.answer = lambda text, times: Reply(401, b"wrong key sk-secret")
     with pytest.raises(InputError, match="401") as caught:
         translator.translate([str(number) for number in range(100)], "en", "de")
     assert "sk-secret" not in str(caught.value) and "wrong key" in str(caught.value)
     assert len(server.requests) < 50  # no further tries, and what waited was not sent
     made = len(server.requests)
-    server.answer = lambda text, times: (307, b"")
+    server.answer = lambda text, times: Reply(307, b"", {"Location": f"{server.url}/elsewhere"})
     with pytest.raises(InputError, match="307"):
         translator.translate(["a"], "en", "de")
     assert len(server.requests) == made + 1

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from lingualign.cli.reporters import TABLE_WIDTH
 from lingualign.languages import LanguageIdentifier
+from lingualign.measures.answers import Reader
 from lingualign.measures.intervals import bootstrap
 from lingualign.measures.measure import JudgedAnswers, measure_answers
 from lingualign.measures.table import measure_tables
@@ -102,7 +103,7 @@ ENGLISH = "The answer to this question is not hard to find at all."
 def test_measures_of_one_language() -> None:
     start = _answers([ENGLISH, GERMAN, GERMAN], [0.2, 0.5, 0.5])
     after = _answers([GERMAN, GERMAN, "42"], [0.4, 0.5, 0.1])
-    measure = measure_answers(after, start, "en", LanguageIdentifier(["en", "de"]), 100, 0)
+    measure = measure_answers(after, start, "en", Reader(LanguageIdentifier(["en", "de"])), 100, 0)
     german = measure.languages["de"]
     assert german.win_rate is not None
     assert german.win_rate.mean == 0.5  # a win, a tie, a loss
@@ -111,7 +112,7 @@ def test_measures_of_one_language() -> None:
     assert german.mean_length == pytest.approx((2 * len(GERMAN) + 2) / 3)
     assert measure.target_win_rate is not None
     assert measure.target_win_rate.mean == 0.5
-    before = measure_answers(start, None, "en", LanguageIdentifier(["en", "de"]), 100, 0)
+    before = measure_answers(start, None, "en", Reader(LanguageIdentifier(["en", "de"])), 100, 0)
     assert before.languages["de"].win_rate is None
     assert before.languages["de"].right_language == pytest.approx(2 / 3)
 
@@ -123,7 +124,9 @@ def test_traits_are_means_over_responses_that_have_them_and_the_judge_knows_the_
         [{"name": "right", "value": 0.0}, {"name": "language", "value": 1.0}],
     ]
     answers = _answers([GERMAN] * 3, [1.0, 1.0, 1.0], components)
-    german = measure_answers(answers, None, "en", LanguageIdentifier(["en", "de"]), 100, 0).languages["de"]
+    german = measure_answers(answers, None, "en", Reader(LanguageIdentifier(["en", "de"])), 100, 0).languages[
+        "de"
+    ]
     assert german.traits["right"] == 0.5
     assert german.right_language == pytest.approx(2 / 3)
 
@@ -135,8 +138,8 @@ def test_the_table_of_the_lab_shows_every_number_whole() -> None:
         _answers(["x" * 4321] * 3, [1.0] * 3, [components] * 3),
     )
     identifier = LanguageIdentifier(["en", "de"])
-    before = measure_answers(start, None, "en", identifier, 100, 0).as_dict()
-    now = measure_answers(after, start, "en", identifier, 100, 0).as_dict()
+    before = measure_answers(start, None, "en", Reader(identifier), 100, 0).as_dict()
+    now = measure_answers(after, start, "en", Reader(identifier), 100, 0).as_dict()
     measures = {
         "judge": {"kind": "lab", "label": "the lab's exact judge"},
         "source_language": "en",

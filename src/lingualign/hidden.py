@@ -1,12 +1,13 @@
-"""Hidden states of responses: what a model makes of a text on its way to the next word.
+"""Hidden states: what a model makes of a text on its way to the next word.
 
 In the middle layers of a multilingual model, texts that say the same lie close together whatever their
-language, which rewards without labels read meaning from (`lingualign.embedders`).
+language, which rewards without labels read meaning from (`lingualign.embedders`), and which measures of
+alignment between languages count (`lingualign.sentence_states`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +39,6 @@ def mean_states(
     The LM head is not computed. A sequence's states are its own: the batch it is computed in changes nothing
     beyond rounding, and sequences that occur twice are computed once.
 
-    Rows are padded on the right and passed without an attention mask: causal attention never looks right.
-
     Args:
         model: A causal language model in eval mode, bare or with an adapter.
         sequences: Prompts and responses in tokens.
@@ -53,32 +52,62 @@ def mean_states(
     for place, sequence in enumerate(sequences):
         places.setdefault((tuple(sequence.prompt_ids), tuple(sequence.response_ids)), []).append(place)
     rows = sorted(places, key=lambda row: len(row[0]) + len(row[1]))
-    cells = [len(prompt) + len(response) for prompt, response in rows]
-    if next(model.parameters()).device.type == "cpu":
-        batch_tokens = min(batch_tokens, PASS_CPU)
+    joined = [prompt + response for prompt, response in rows]
     found = torch.zeros(len(sequences), len(layers), text_config(model).hidden_size)
-    for part in cut_batches(cells, cells, batch_tokens, batch_tokens):
-        for row, states in zip(rows[part], _mean_states(model, rows[part], layers), strict=True):
-            found[places[row]] = states
+    for part in passes(model, joined, batch_tokens):
+        weights = _mean_weights(rows[part])
+        states = [pool(layer, weights).cpu() for layer in layer_states(model, joined[part], layers)]
+        for row, own in zip(rows[part], torch.stack(states, dim=1), strict=True):
+            found[places[row]] = own.float()
     return found
 
 
-@torch.no_grad()
-def _mean_states(
-    model: nn.Module, rows: Sequence[tuple[Sequence[int], Sequence[int]]], layers: Sequence[int]
-) -> Tensor:
-    """Averages [rows, layers, hidden size] by one forward pass."""
-    ids = right_pad([[*prompt, *response] for prompt, response in rows], next(model.parameters()).device)
-    # A list names the layers to keep; versions of Transformers that do not know that keep all of them.
-    output = unwrap(model).get_decoder()(input_ids=ids, use_cache=False, output_hidden_states=list(layers))
-    column = torch.arange(ids.shape[1])
+def _mean_weights(rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tensor:
+    """What each token counts [rows, longest]: the same for those of a response, nothing for the others."""
     start = torch.tensor([len(prompt) for prompt, _ in rows])[:, None]
     length = torch.tensor([len(response) for _, response in rows])[:, None]
-    weight = ((column >= start) & (column < start + length)) / length.clamp(min=1)
-    return torch.stack(
-        [
-            torch.einsum("rch,rc->rh", states.float(), weight.to(states.device)).cpu()
-            for states in (output.hidden_states[layer] for layer in layers)
-        ],
-        dim=1,
-    )
+    column = torch.arange(int((start + length).max()))
+    return ((column >= start) & (column < start + length)) / length.clamp(min=1)
+
+
+def passes(model: nn.Module, rows: Sequence[Sequence[int]], batch_tokens: int) -> Iterator[slice]:
+    """Cuts rows of tokens, sorted by length, into forward passes of a bounded number of tokens."""
+    if next(model.parameters()).device.type == "cpu":
+        batch_tokens = min(batch_tokens, PASS_CPU)
+    cells = [len(row) for row in rows]
+    return cut_batches(cells, cells, batch_tokens, batch_tokens)
+
+
+@torch.no_grad()
+def layer_states(model: nn.Module, rows: Sequence[Sequence[int]], layers: Sequence[int]) -> Sequence[Tensor]:
+    """Hidden states of some rows of tokens by one forward pass, without the LM head.
+
+    Rows are padded on the right and passed without an attention mask: causal attention never looks right.
+
+    Args:
+        model: A causal language model in eval mode, bare or with an adapter.
+        rows: Tokens, at least one a row.
+        layers: Indices into `hidden_states` of Transformers.
+
+    Returns:
+        [rows, longest, hidden size] a layer, in the model's precision; what stands at padding means nothing.
+    """
+    ids = right_pad(rows, next(model.parameters()).device)
+    # A list names the layers to keep; versions of Transformers that do not know that keep all of them.
+    output = unwrap(model).get_decoder()(input_ids=ids, use_cache=False, output_hidden_states=list(layers))
+    return [output.hidden_states[layer] for layer in layers]
+
+
+def pool(states: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sums over the tokens of each row.
+
+    Args:
+        states: [rows, tokens, width].
+        weights: [rows, tokens].
+
+    Returns:
+        [rows, width] on the device of the states, in float32, or float64 where they are.
+    """
+    precision = torch.promote_types(states.dtype, torch.float32)
+    # A product of matrices: einsum would take ten times as long.
+    return (weights.to(states.device, precision)[:, None] @ states.to(precision)).squeeze(1)

@@ -11,14 +11,13 @@ from __future__ import annotations
 import copy
 import difflib
 import re
-import unicodedata
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from lingualign.errors import InputError
+from lingualign.scripts import leading_script, written_in_chinese
 
 
 @dataclass(frozen=True)
@@ -164,30 +163,24 @@ _ALIASES = {
     "vn": "vi", "zh-cn": "zh-Hans", "zh-tw": "zh-Hant", "zho": "zh",
 }  # fmt: skip
 
-# First word of a letter's Unicode name -> script, as far as languages above need it.
-_SCRIPT_OF_NAME = {
-    "ARABIC": "Arab", "ARMENIAN": "Armn", "BENGALI": "Beng", "CJK": "Hani", "CYRILLIC": "Cyrl",
-    "DEVANAGARI": "Deva", "ETHIOPIC": "Ethi", "GEORGIAN": "Geor", "GREEK": "Grek", "GUJARATI": "Gujr",
-    "GURMUKHI": "Guru", "HANGUL": "Kore", "HEBREW": "Hebr", "HIRAGANA": "Jpan", "KANNADA": "Knda",
-    "KATAKANA": "Jpan", "KHMER": "Khmr", "LAO": "Laoo", "LATIN": "Latn", "MALAYALAM": "Mlym",
-    "MYANMAR": "Mymr", "ORIYA": "Orya", "SINHALA": "Sinh", "TAMIL": "Taml", "TELUGU": "Telu", "THAI": "Thai",
-}  # fmt: skip
-
 # Scripts that a language may meet in a text beside the one in the table.
 _OTHER_SCRIPTS = {
     "bs": {"Cyrl"}, "ja": {"Hani"}, "sr": {"Latn"}, "uz": {"Cyrl"}, "zh-Hans": {"Hani"}, "zh-Hant": {"Hani"},
 }  # fmt: skip
 
-_DENSE = {"Hani", "Jpan", "Kore"}
-_DENSE_WEIGHT = 3  # a Han character or a Hangul syllable says about as much as three letters
-_MIN_LETTERS = 20  # below this, statistics of letters decide nothing
-_MIN_LETTERS_BY_SCRIPT = 6  # where the script alone decides
-_MIN_SHARE = 0.6  # of the letters in the leading script; below it, the text is a mixture
-_MIN_CONFIDENCE = 0.7  # full sentences of eight languages reach 0.89 in 99 of 100 cases, code often does not
-_MIN_KANA = 0.1  # Japanese prose without any kana does not occur, Chinese that quotes some does
+_MIN_LETTERS = 6  # below this, nothing is said of a text
+_FEW_LETTERS = 20  # below this, a text must be a sentence, and the model as sure as of one that is none
+_MIN_CONFIDENCE = 0.5  # of the model in a longer sentence; of news text 999 in 1,000 reach it
+_MIN_CONFIDENCE_ELSE = 0.7  # code and lists of names seldom reach it
 
-_NOT_PROSE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|\bhttps?://\S+|\S+@\S+\.\S+", re.DOTALL)
-_CODE_SYMBOLS = frozenset("{}[]()<>=;_/\\|&$#@*+^~")
+_NOT_PROSE = re.compile(
+    r"```.*?(?:```|\Z)|`[^`\n]*`"  # fenced and inline code
+    r"|\bhttps?://\S+|\S+@\S+\.\S+"
+    r"|\S*\w_\w\S*|\b[a-z]\w*\.[a-z]\w*|\b[A-Za-z_]\w*\(",  # names in code: a_name, module.name, call(
+    re.DOTALL,
+)
+_CODE_SYMBOLS = frozenset("{}[]<>=;_/\\|&$#@*+^~")
+_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _MAX_CODE_SYMBOLS = 0.1  # of a line's characters; a line of code has more, a line of prose less
 
 
@@ -225,12 +218,14 @@ def _suggestion(code: str) -> str | None:
 class LanguageIdentifier:
     """Says which of some languages a text is in, or that it cannot be decided.
 
-    1. Fenced and inline code, lines full of symbols, URLs and addresses are not looked at.
+    1. Fenced and inline code, names in code, lines full of symbols, URLs and addresses are not looked at.
     2. The letters' scripts: a text of no leading script is undecided; otherwise the candidates are the given
        languages and English, as far as they are written in that script. A single candidate in a script other
        than the Latin needs no further proof. Where there is none, the text is in none of the given languages,
        and the likeliest language of that script is returned.
-    3. py3langid decides among the candidates and `zxx` (no language), if the text has some twenty letters.
+    3. Of Chinese and Japanese in Han characters alone, those decide that only one of the two has.
+    4. Else py3langid decides among the candidates and `zxx` (no language), if it is sure: of a sentence it
+       need be less so than of a name, a title or a word, and of a short one more than of a long one.
 
     Args:
         languages: BCP-47 codes of the run. English is always a candidate: it is what models slip into.
@@ -245,39 +240,58 @@ class LanguageIdentifier:
         Where the run holds two varieties of one language (`pt-BR` and `pt-PT`), a text in it is undecided
         between them.
         """
-        prose = _prose(text)
-        script, letters = _leading_script(prose)
-        if script is None or letters < _MIN_LETTERS_BY_SCRIPT:
+        prose = prose_of(text)
+        script, letters = leading_script(prose)
+        if script is None or letters < _MIN_LETTERS:
             return None
-        candidates = [language for language in self.languages if script in _scripts(language)]
+        candidates = [language for language in self.languages if script in scripts_of(language)]
         if not candidates:
             return _likeliest(script, prose)
         by_label: dict[str, list[str]] = {}
         for candidate in candidates:
             by_label.setdefault(candidate.code.split("-")[0], []).append(candidate.code)
         if script != "Latn" and len(by_label) == 1:
-            label = next(iter(by_label))
-        elif letters < _MIN_LETTERS:
-            return None
+            label: str | None = next(iter(by_label))
         else:
-            label, confidence = _model(frozenset(by_label) | {"zxx"}).classify(prose)
-            if label == "zxx" or confidence < _MIN_CONFIDENCE:
-                return None
-        return by_label[label][0] if len(by_label[label]) == 1 else None
+            label = _decide(frozenset(by_label), script, prose, letters)
+        return by_label[label][0] if label is not None and len(by_label[label]) == 1 else None
+
+
+def _decide(labels: frozenset[str], script: str, prose: str, letters: int) -> str | None:
+    """Which of several languages of one script a text is in, None where that is not sure enough."""
+    if script == "Hani" and labels == {"ja", "zh"}:
+        chinese = written_in_chinese(prose)
+        if chinese is not None:
+            return "zh" if chinese else "ja"
+    short, sentence = letters < _FEW_LETTERS, _reads_as_sentence(prose)
+    if short and not sentence:
+        return None
+    label, confidence = _model(labels | {"zxx"}).classify(prose)
+    enough = _MIN_CONFIDENCE if sentence and not short else _MIN_CONFIDENCE_ELSE
+    return label if label != "zxx" and confidence >= enough else None
+
+
+def _reads_as_sentence(prose: str) -> bool:
+    """Several words, most behind the first without a capital: no name, no title and no single word."""
+    later = _WORD.findall(prose)[1:]
+    return bool(later) and 2 * sum(not word[0].isupper() for word in later) > len(later)
 
 
 def _likeliest(script: str, prose: str) -> str:
     """A language of a script that no language of the run has: a wrong one for certain, so a guess will do."""
-    labels = {language.code.split("-")[0] for language in LANGUAGES.values() if script in _scripts(language)}
+    labels = {
+        language.code.split("-")[0] for language in LANGUAGES.values() if script in scripts_of(language)
+    }
     return str(_model(frozenset(labels)).classify(prose)[0])
 
 
-def _scripts(language: Language) -> set[str]:
+def scripts_of(language: Language) -> set[str]:
+    """The scripts that a text in a language may be written in, ISO 15924, the usual one among them."""
     return {language.script} | _OTHER_SCRIPTS.get(language.code, set())
 
 
-def _prose(text: str) -> str:
-    """The lines that are neither code nor mostly symbols and numbers."""
+def prose_of(text: str) -> str:
+    """A text without code, names in code, addresses, and lines full of symbols."""
     lines = []
     for line in _NOT_PROSE.sub(" ", text).splitlines():
         visible = [character for character in line if not character.isspace()]
@@ -287,31 +301,9 @@ def _prose(text: str) -> str:
     return "\n".join(lines)
 
 
-def _leading_script(text: str) -> tuple[str | None, int]:
-    """The script of most letters, if it leads clearly, and their number (of dense scripts, weighted)."""
-    counts: Counter[str] = Counter()
-    for character, count in Counter(text).items():
-        script = _script(character)
-        if script is not None:
-            counts[script] += count * (_DENSE_WEIGHT if script in _DENSE else 1)
-    # Japanese mixes Han characters with kana; how much kana there is tells it from Chinese.
-    if counts["Jpan"] and counts["Jpan"] >= _MIN_KANA * (counts["Jpan"] + counts["Hani"]):
-        counts["Jpan"] += counts.pop("Hani", 0)
-    else:
-        counts["Hani"] += counts.pop("Jpan", 0)
-    script, letters = counts.most_common(1)[0]
-    return (script, letters) if letters and letters >= _MIN_SHARE * counts.total() else (None, letters)
-
-
-@lru_cache(maxsize=4096)
-def _script(character: str) -> str | None:
-    if not character.isalpha():
-        return None
-    return _SCRIPT_OF_NAME.get(unicodedata.name(character, "").split(" ")[0])
-
-
 @lru_cache(maxsize=1)
-def _full_model() -> Any:
+def py3langid_model() -> Any:
+    """py3langid's model of all its languages, with probabilities; loaded once."""
     # Imported here, for the model takes most of a second to load and few commands need it.
     from py3langid.langid import MODEL_FILE
     from py3langid.langid import LanguageIdentifier as Py3LangId
@@ -322,6 +314,6 @@ def _full_model() -> Any:
 @lru_cache(maxsize=64)
 def _model(labels: frozenset[str]) -> Any:
     """py3langid restricted to some labels, sharing its tables with the full model."""
-    model = copy.copy(_full_model())
+    model = copy.copy(py3langid_model())
     model.set_languages(sorted(labels))
     return model

@@ -39,6 +39,7 @@ def command(
     console = stdout_console()
     for table in measure_tables(measures):
         console.print(table)
+    console.print(measures["iterations"][-1]["verdict"]["sentence"], soft_wrap=True, markup=False)
     console.print(
         f"Aligned model: {config.run_folder / f'iteration-{config.iterations}' / 'model'}", soft_wrap=True
     )

@@ -90,8 +90,11 @@ def root(
     """
 
 
-for command in (align, compare, validate, sample, score, pair, train, measure, recipes, languages):
+for command in (align, compare, validate, sample, score, pair, train, recipes, languages):
     app.command(command.__name__.rpartition(".")[2])(command.command)
+app.add_typer(
+    measure.app, name="measure", help="Measures models, files of answers, rewards and representations."
+)
 app.add_typer(
     lab.app, name="lab", help="The built-in world: build its models, or look at its prompts and judgements."
 )

@@ -20,6 +20,14 @@ Arguments = Annotated[
         show_default=False,
     ),
 ]
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[key=value ...]",
+        help="Settings; `lingualign recipes icr` explains them all.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Lines of JSON on stdout instead of text.")]
 AllowMissing = Annotated[
     bool, typer.Option("--allow-missing", help="Where languages have different ids, use those that all have.")

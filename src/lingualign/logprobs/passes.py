@@ -60,16 +60,15 @@ def padded_pass(model: nn.Module, groups: Sequence[PromptGroup]) -> Tensor:
     """
     rows = [(group.prompt_ids, response) for group in groups for response in group.responses]
     lengths = torch.tensor([len(response) for _, response in rows])
-    # The token at column c is predicted at column c - 1.
+    # The token at column c is predicted at column c - 1, so nobody reads what stands at the last one.
     columns = [torch.arange(len(prompt) - 1, len(prompt) + len(response) - 1) for prompt, response in rows]
+    inputs = [[*prompt, *response[:-1]] for prompt, response in rows]
     return score_at(
         model,
         torch.arange(len(rows)).repeat_interleave(lengths),
         torch.cat(columns),
         torch.tensor([token for _, response in rows for token in response]),
-        input_ids=right_pad(
-            [[*prompt, *response] for prompt, response in rows], next(model.parameters()).device
-        ),
+        input_ids=right_pad(inputs, next(model.parameters()).device),
         use_cache=False,
     )
 

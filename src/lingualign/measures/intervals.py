@@ -14,6 +14,7 @@ import numpy as np
 
 LEVEL = 0.05
 RESAMPLES = 10_000  # enough for 5 % after Holm's correction over 250 tests
+BLOCK = 1_000_000  # draws at a time
 MEAN = "mean"  # key of the mean over languages
 
 Values = Mapping[str, Sequence[float]]
@@ -118,10 +119,13 @@ def _draw(sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np
     """Means of drawn clusters, [resamples, languages]; NaN where none of a language was drawn."""
     generator, n = np.random.default_rng(seed), sums.shape[1]
     means = np.empty((resamples, len(sums)))
-    for resample in range(resamples):
-        times = np.bincount(generator.integers(0, n, n), minlength=n)
-        drawn = counts @ times
-        means[resample] = np.divide(sums @ times, drawn, out=np.full(len(sums), np.nan), where=drawn > 0)
+    rows = max(1, BLOCK // n)
+    for start in range(0, resamples, rows):
+        stop = min(start + rows, resamples)
+        drawn = generator.integers(0, n, (stop - start, n)) + n * np.arange(stop - start)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=(stop - start) * n).reshape(-1, n)  # [rows, clusters]
+        total, number = times @ sums.T, times @ counts.T
+        means[start:stop] = np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
     return means
 
 
@@ -164,8 +168,13 @@ def sign_flip_p(
         A p-value a language, and under "mean" that of the unweighted mean over the languages.
     """
     sums, counts = _by_cluster(differences, clusters)
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(resamples, sums.shape[1]))
-    flipped = (signs @ sums.T) / counts.sum(axis=1)  # [resamples, languages]
+    generator, rows = np.random.default_rng(seed), max(1, BLOCK // sums.shape[1])
+    flipped = np.concatenate(
+        [
+            generator.choice([-1.0, 1.0], size=(min(rows, resamples - start), sums.shape[1])) @ sums.T
+            for start in range(0, resamples, rows)
+        ]
+    ) / counts.sum(axis=1)  # [resamples, languages]
     observed = sums.sum(axis=1) / counts.sum(axis=1)
     flipped = np.column_stack([flipped, flipped.mean(axis=1)])
     observed = np.append(observed, observed.mean())

@@ -15,11 +15,12 @@ LABELS = {
     "lab": "the lab's exact judge",
     "implicit": "the starting policy's implicit reward: the signal trained on, not an independent judge",
     "reward-model": "a reward model",
+    "server": "a language model",
 }
 
 
 def judge_kind(config: RunConfig) -> str:
-    """Which judge measures a run: lab, implicit or reward-model.
+    """Which judge measures a run: lab, implicit, reward-model or server.
 
     Raises:
         InputError: The lab's judge is asked for prompts that are not the lab's.
@@ -38,5 +39,5 @@ def judge_kind(config: RunConfig) -> str:
 def judge_label(config: RunConfig) -> str:
     """The judge in words, to stand next to what it says."""
     kind = judge_kind(config)
-    model = f" ({config.measures.reward_model})" if kind == "reward-model" else ""
-    return LABELS[kind] + model
+    name = {"reward-model": config.measures.reward_model, "server": config.measures.server.model}.get(kind)
+    return LABELS[kind] + (f" ({name})" if name else "")

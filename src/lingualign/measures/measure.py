@@ -6,8 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lingualign.languages import LanguageIdentifier
-from lingualign.measures.intervals import Interval, bootstrap
+from lingualign.measures.answers import Reader, Side, describe, look
+from lingualign.measures.intervals import MEAN, Interval, bootstrap
+from lingualign.measures.length_controlled import (
+    FOLDS,
+    Comparison,
+    answer_lengths,
+    length_controlled_win_rate,
+)
 from lingualign.measures.win_rate import outcome
 from lingualign.records import Response, Score
 
@@ -21,10 +27,13 @@ class JudgedAnswers:
     Attributes:
         responses: A language -> responses in the order of the prompts.
         scores: A language -> their scores, in the same order.
+        pairwise: Each score is already the share of a win against the start, by a judge of pairs, and is None
+            where that judge has failed.
     """
 
     responses: Mapping[str, Sequence[Response]]
     scores: Mapping[str, Sequence[Score]]
+    pairwise: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,23 +43,33 @@ class LanguageMeasure:
     Attributes:
         n: Prompts.
         win_rate: Against the start, ties half; None for the start itself.
-        reward: Mean score of the judge: the gold reward in the lab, [0, 1].
+        lc_win_rate: The same with the advantage of length removed (AlpacaEval 2, without difficulties); None
+            for the start itself, and where fewer than 5 judgements succeeded.
+        failed: Judgements that failed and take no part.
+        reward: Mean score of the judge: the gold reward in the lab, [0, 1]; None for a judge of pairs.
         traits: Mean of each of the judge's components over the responses that have it.
         right_language: Share of the prompt's language among the responses whose language can be told; None
             where it can be told of none.
         undecided: Share of responses whose language cannot be told.
         mean_length: Characters a response.
         cut: Share of responses that reached the length limit.
+        switching: Responses, lines and words in another language or script; see
+            `lingualign.measures.code_switching`.
+        confusion: Pass rates of lines and words; see `lingualign.measures.language_confusion`.
     """
 
     n: int
     win_rate: Interval | None
-    reward: float
+    lc_win_rate: Interval | None
+    failed: int
+    reward: float | None
     traits: dict[str, float]
     right_language: float | None
     undecided: float
     mean_length: float
     cut: float
+    switching: dict[str, Any]
+    confusion: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -60,10 +79,12 @@ class DecodingMeasure:
     Attributes:
         languages: By code.
         target_win_rate: Mean over the target languages; None for the start.
+        target_lc_win_rate: The same, length-controlled.
     """
 
     languages: dict[str, LanguageMeasure]
     target_win_rate: Interval | None
+    target_lc_win_rate: Interval | None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -74,7 +95,7 @@ def measure_answers(
     answers: JudgedAnswers,
     start: JudgedAnswers | None,
     source_language: str,
-    identifier: LanguageIdentifier,
+    reader: Reader,
     resamples: int,
     seed: int,
 ) -> DecodingMeasure:
@@ -84,37 +105,108 @@ def measure_answers(
         answers: Of the policy.
         start: Of the starting policy, to the same prompts in the same order.
         source_language: Not counted in the mean over the target languages.
-        identifier: Tells the language of responses, where the judge does not.
+        reader: How texts are looked at; tells the language of responses where the judge does not.
         resamples: Bootstrap resamples.
         seed: Of the bootstrap.
     """
+    texts = {code: [row["text"] for row in rows] for code, rows in answers.responses.items()}
+    prompts = {code: [row["prompt_id"] for row in rows] for code, rows in answers.responses.items()}
+    looked = {code: look(found, code, reader) for code, found in texts.items()}
+    described = describe(looked, prompts, reader, resamples)
     win_rates: dict[str, Interval] = {}
-    target: Interval | None = None
+    controlled: dict[str, Interval] = {}
+    failed: dict[str, int] = {}
     if start is not None:
-        outcomes = {language: outcomes_against(answers, start, language) for language in answers.responses}
-        win_rates = bootstrap(outcomes, resamples, seed)
-        targets = {language: values for language, values in outcomes.items() if language != source_language}
-        target = bootstrap(targets, resamples, seed)["mean"]
+        outcomes = {language: outcomes_against(answers, start, language) for language in texts}
+        failed = {language: found.count(None) for language, found in outcomes.items()}
+        win_rates = _win_rates(outcomes, prompts, source_language, resamples, seed)
+        controlled = _controlled(outcomes, prompts, start, looked, reader, source_language, resamples, seed)
     languages = {}
     for language, responses in answers.responses.items():
         scores = answers.scores[language]
-        right = [_in_language(r, s, identifier) for r, s in zip(responses, scores, strict=True)]
+        right = [
+            _in_language(score, switches.off_target)
+            for score, switches in zip(scores, looked[language].switches, strict=True)
+        ]
         told = [value for value in right if value is not None]
         languages[language] = LanguageMeasure(
             n=len(responses),
             win_rate=win_rates.get(language),
-            reward=_mean([_reward(score) for score in scores]),
+            lc_win_rate=controlled.get(language),
+            failed=failed.get(language, 0),
+            reward=None if answers.pairwise else _mean([_reward(score) for score in scores]),
             traits=_mean_components(scores),
             right_language=_mean(told) if told else None,
             undecided=1 - len(told) / len(right),
             mean_length=_mean([len(response["text"]) for response in responses]),
             cut=_mean([response["finish_reason"] == "length" for response in responses]),
+            switching=described[language]["language"],
+            confusion=described[language]["confusion"],
         )
-    return DecodingMeasure(languages, target)
+    return DecodingMeasure(languages, win_rates.get(MEAN), controlled.get(MEAN))
 
 
-def outcomes_against(answers: JudgedAnswers, start: JudgedAnswers, language: str) -> list[float]:
-    """Whether each answer in a language wins against the start's to the same prompt: 1, 1/2 or 0."""
+def _win_rates(
+    outcomes: Mapping[str, Sequence[float | None]],
+    prompts: Mapping[str, Sequence[str]],
+    source_language: str,
+    resamples: int,
+    seed: int,
+) -> dict[str, Interval]:
+    """Win rates by language, and under "mean" over the target languages, of the judgements that succeeded."""
+    values, clusters = {}, {}
+    for code, found in outcomes.items():
+        told = [(value, key) for value, key in zip(found, prompts[code], strict=True) if value is not None]
+        if told:
+            values[code] = [value for value, _ in told]
+            clusters[code] = [key for _, key in told]
+    return _by_language(values, clusters, source_language, resamples, seed)
+
+
+def _controlled(
+    outcomes: Mapping[str, Sequence[float | None]],
+    prompts: Mapping[str, Sequence[str]],
+    start: JudgedAnswers,
+    looked: Mapping[str, Side],
+    reader: Reader,
+    source_language: str,
+    resamples: int,
+    seed: int,
+) -> dict[str, Interval]:
+    """Length-controlled win rates by language, and under "mean" over the target languages."""
+    values = {}
+    for code, found in outcomes.items():
+        if sum(value is not None for value in found) < FOLDS:
+            continue
+        base = answer_lengths([row["text"] for row in start.responses[code]], reader.unit, reader.tokenizer)
+        preferences = [None if value is None else 1 + value for value in found]
+        fitted = length_controlled_win_rate(Comparison(preferences, base, looked[code].lengths))
+        values[code] = fitted.values.tolist()
+    return _by_language(values, {code: prompts[code] for code in values}, source_language, resamples, seed)
+
+
+def _by_language(
+    values: Mapping[str, Sequence[float]],
+    clusters: Mapping[str, Sequence[str]],
+    source_language: str,
+    resamples: int,
+    seed: int,
+) -> dict[str, Interval]:
+    if not values:
+        return {}
+    intervals = bootstrap(values, resamples, seed, clusters)
+    targets = {code: found for code, found in values.items() if code != source_language}
+    del intervals[MEAN]
+    return intervals | ({MEAN: bootstrap(targets, resamples, seed, clusters)[MEAN]} if targets else {})
+
+
+def outcomes_against(answers: JudgedAnswers, start: JudgedAnswers, language: str) -> list[float | None]:
+    """Whether each answer in a language wins against the start's to the same prompt: 1, 1/2 or 0.
+
+    Of a judge of pairs it is the share of a win, and None where the judge failed.
+    """
+    if answers.pairwise:
+        return [score["reward"] for score in answers.scores[language]]
     return [
         outcome(_reward(score), _reward(base_score), response["text"], base["text"])
         for response, score, base, base_score in zip(
@@ -133,13 +225,12 @@ def _reward(score: Score) -> float:
     return score["reward"]
 
 
-def _in_language(response: Response, score: Score, identifier: LanguageIdentifier) -> bool | None:
+def _in_language(score: Score, off_target: bool | None) -> bool | None:
     """Whether a response is in its prompt's language: by the judge if it says, else by identification."""
     for component in score["components"]:
         if component["name"] == LANGUAGE_TRAIT:
             return component["value"] > 0
-    found = identifier.identify(response["text"])
-    return None if found is None else found == response["language"]
+    return None if off_target is None else not off_target
 
 
 def _mean_components(scores: Sequence[Score]) -> dict[str, float]:

@@ -19,6 +19,7 @@ from lingualign.measures.compare import compare_answers
 from lingualign.measures.findings import findings
 from lingualign.measures.forest_plot import forest_plot
 from lingualign.measures.intervals import RESAMPLES
+from lingualign.measures.judges import judge_kind
 from lingualign.measures.table import FACTS
 from lingualign.pipeline.bench import open_bench
 from lingualign.pipeline.equal_terms import check_equal, differing_terms
@@ -156,6 +157,11 @@ def check_runs(
             try:
                 config = load_config(methods[method], overrides)
                 config = config.model_copy(update={"output": folder, "seed": seed})
+                if judge_kind(config) == "server":
+                    raise InputError(
+                        "measures.judge is server, a judge of pairs; methods are compared by scores.",
+                        "Choose another measures.judge, or align with each method and measure its answers.",
+                    )
                 runs[method][seed] = validate(config, recompute_corrupt, twin)
             except InputError as error:
                 raise InputError(f"{method}: {error.message}", error.remedy) from None

@@ -10,7 +10,7 @@ from lingualign.errors import InputError
 from lingualign.pairs.base import Side, make_pair
 from lingualign.pipeline.inputs import prompts_from_lab
 from lingualign.prompts import ParallelPrompts, Prompt
-from lingualign.prompts.files import Row, read_rows
+from lingualign.prompts.files import SUFFIXES, Row, read_rows
 from lingualign.records import Message, Pair
 
 LAB_LABELS = 300  # labelled English pairs of the lab, to check a reward on
@@ -116,3 +116,57 @@ def _labelled_messages(row: Row, name: str) -> list[Message]:
         f"{row.place}: field {name!r} is neither text nor a list of {{role, content}} messages.",
         "data.labelled_pairs takes rows with prompt, chosen and rejected.",
     )
+
+
+def language_files(path: Path, languages: Sequence[str], source_language: str) -> dict[str, Path]:
+    """Files of labelled pairs by language.
+
+    Args:
+        path: A file in the source language, or a folder with a file for some of the languages (`sw.jsonl`).
+        languages: BCP-47 codes.
+        source_language: Of a single file.
+
+    Raises:
+        InputError: There is no file, or a language has several.
+    """
+    if path.is_file():
+        return {source_language: path}
+    files: dict[str, Path] = {}
+    for code in languages:
+        found = [path / f"{code}{suffix}" for suffix in SUFFIXES if (path / f"{code}{suffix}").is_file()]
+        if len(found) > 1:
+            raise InputError(f"{path} has {' and '.join(f.name for f in found)}.", "Leave one of them.")
+        if found:
+            files[code] = found[0]
+    if not files:
+        raise InputError(
+            f"{path}: no labelled pairs in {', '.join(languages)}.",
+            f"Give a file in {source_language}, or a folder with {source_language}.jsonl and so on.",
+        )
+    return files
+
+
+def labelled_sources(path: Path, source: Path, source_language: str) -> dict[str, Prompt]:
+    """The prompts of labelled pairs in the source language, by the number of the row in another language.
+
+    Rows belong together by their `id` where both files have ids, else by their place.
+
+    Raises:
+        InputError: A row has no counterpart.
+    """
+    rows, sources = read_rows(path), read_rows(source)
+    pairs = read_labelled(source, source_language)
+    ids = [row.fields.get("id") for row in sources]
+    places = {str(name): place for place, name in enumerate(ids) if name is not None}
+    by_id = len(places) == len(sources) and all(row.fields.get("id") is not None for row in rows)
+    found = {}
+    for number, row in enumerate(rows):
+        place = places.get(str(row.fields["id"])) if by_id else number
+        if place is None or place >= len(pairs):
+            raise InputError(
+                f"{row.place}: no pair in {source} goes with it.",
+                "Give the same pairs in every language, with the same `id` or in the same order.",
+            )
+        pair = pairs[place]
+        found[str(number)] = Prompt(str(number), source_language, tuple(pair["prompt"]))
+    return found

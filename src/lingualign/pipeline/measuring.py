@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingualign.config import RunConfig
-from lingualign.languages import LanguageIdentifier
 from lingualign.measures.judges import judge_kind, judge_label
 from lingualign.measures.measure import DecodingMeasure, JudgedAnswers, measure_answers
-from lingualign.models import resolve_device
+from lingualign.measures.verdict import run_verdict
+from lingualign.models import load_tokenizer, resolve_device
 from lingualign.pipeline.bench import Bench
 from lingualign.pipeline.folder import Stage
+from lingualign.pipeline.judging import JUDGE_CACHE, PreferenceOverStart, make_reader
 from lingualign.pipeline.plan import DECODINGS, ModelRef, Plan, measure_name
 from lingualign.pipeline.rewarding import implicit_reward
 from lingualign.pipeline.stages import (
@@ -40,6 +41,7 @@ def measure_policy(bench: Bench, plan: Plan, heldout: ParallelPrompts, number: i
             decoding,
             start=plan.policies[0],
             reference=plan.reference,
+            starting=bench.folder.folder / measure_name(0, decoding),
         )
 
 
@@ -52,6 +54,7 @@ def answer_and_judge(
     decoding: str,
     start: ModelRef,
     reference: ModelRef,
+    starting: Path,
 ) -> None:
     """One answer to every held-out prompt, and what the judge says of it.
 
@@ -64,14 +67,25 @@ def answer_and_judge(
     answers = sample_responses(bench, answering, policy, heldout, drawn, draw="measures")
 
     def judge() -> Reward:
-        return make_judge(bench, start.path, reference.path)
+        return make_judge(bench, start.path, reference.path, starting)
 
     score_responses(bench, judging, judge, heldout, answers)
 
 
-def make_judge(bench: Bench, start: Path, reference: Path) -> Reward:
-    """Makes the run's judge."""
+def make_judge(bench: Bench, start: Path, reference: Path, starting: Path) -> Reward:
+    """Makes the run's judge.
+
+    Args:
+        bench: The tools.
+        start: Folder of the starting policy.
+        reference: Folder of the reference model.
+        starting: The start's answers in the same decoding, for a judge of pairs.
+    """
     kind = judge_kind(bench.config)
+    if kind == "server":
+        return PreferenceOverStart(
+            bench.config.measures, read_responses(starting), bench.folder.folder / JUDGE_CACHE
+        )
     if kind == "lab":
         from lingualign.rewards import GoldReward
 
@@ -85,28 +99,44 @@ def make_judge(bench: Bench, start: Path, reference: Path) -> Reward:
     return RewardModel.load(folder, device, bench.config.reward.batch_tokens)
 
 
-def read_answers(folder: Path, number: int, decoding: str, heldout: ParallelPrompts) -> JudgedAnswers:
+def read_answers(
+    folder: Path, number: int, decoding: str, heldout: ParallelPrompts, pairwise: bool = False
+) -> JudgedAnswers:
     """The judged answers of one policy in one decoding, in the order of the prompts."""
     responses = by_prompt(read_responses(folder / measure_name(number, decoding)))
     scores = by_prompt(read_scores(folder / measure_name(number, f"{decoding}-judged")))
     return JudgedAnswers(
         {language: [responses[language, i][0] for i in heldout.ids] for language in heldout.by_language},
         {language: [scores[language, i][0] for i in heldout.ids] for language in heldout.by_language},
+        pairwise,
     )
 
 
 def measure_all(config: RunConfig, folder: Path, heldout: ParallelPrompts, number: int) -> dict[str, Any]:
     """The measures of one policy, in both decodings, against the start."""
-    identifier = LanguageIdentifier(config.languages)
+    tokenizer = None
+    if config.measures.length_unit == "tokens":
+        tokenizer = load_tokenizer(config.policy, trust_remote_code=config.trust_remote_code)
+    reader = make_reader(config.measures, config.languages, tokenizer)
+    pairwise = judge_kind(config) == "server"
     measured: dict[str, Any] = {}
     for decoding in DECODINGS:
-        answers = read_answers(folder, number, decoding, heldout)
-        start = read_answers(folder, 0, decoding, heldout) if number else None
+        answers = read_answers(folder, number, decoding, heldout, pairwise)
+        start = read_answers(folder, 0, decoding, heldout, pairwise) if number else None
         found: DecodingMeasure = measure_answers(
-            answers, start, config.source_language, identifier, config.measures.bootstrap, config.seed
+            answers, start, config.source_language, reader, config.measures.bootstrap, config.seed
         )
         measured[decoding] = found.as_dict()
     return measured
+
+
+def measure_against_start(
+    config: RunConfig, folder: Path, heldout: ParallelPrompts, number: int, start: dict[str, Any]
+) -> dict[str, Any]:
+    """The measures of one trained policy, and the verdict on it."""
+    measured = measure_all(config, folder, heldout, number)
+    verdict = run_verdict(config.measures.retention, config.source_language, start, measured)
+    return {**measured, "verdict": verdict.as_dict()}
 
 
 def describe_measures(config: RunConfig, heldout: ParallelPrompts) -> dict[str, Any]:

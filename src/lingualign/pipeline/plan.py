@@ -50,6 +50,7 @@ EXECUTION = {
     "training.gradient_checkpointing",
     "training.save_steps",
 }
+VERDICT = "measures.retention."  # settings that are read when everything has been measured
 
 DECODINGS = ("sampled", "greedy")
 REWARD = "reward"  # the stage, one a run, that trains a reward
@@ -121,6 +122,20 @@ def measure_name(iteration: int, stage: str) -> str:
     return f"measures/iteration-{iteration}/{stage}"
 
 
+def judge_fingerprint(
+    config: RunConfig, judge: str, start: ModelRef, reference: ModelRef, digests: ModelDigests
+) -> str:
+    """What a judge's word depends on beside the answers."""
+    if judge == "reward-model":
+        return digests(Path(str(config.measures.reward_model)).expanduser())
+    if judge == "implicit":
+        return digest([start.fingerprint, reference.fingerprint, config.reward.context])
+    if judge == "server":  # compares with the answers of the start
+        settings = settings_digest(config.measures.server, "concurrency", "retries", "timeout", "api_key_env")
+        return digest([settings, start.fingerprint])
+    return ""
+
+
 def make_plan(
     config: RunConfig,
     prompts: RunPrompts,
@@ -148,11 +163,7 @@ def make_plan(
     fingerprints: dict[str, Fingerprint] = {}
     policies, iterations = [start], []
 
-    judge_model = ""
-    if judge == "reward-model":
-        judge_model = digests(Path(str(config.measures.reward_model)).expanduser())
-    elif judge == "implicit":
-        judge_model = digest([start.fingerprint, initial.fingerprint, config.reward.context])
+    judge_model = judge_fingerprint(config, judge, start, initial, digests)
     held = prompts_digest(prompts.heldout)
 
     def measure(number: int, model: ModelRef) -> None:

@@ -9,7 +9,12 @@ from typing import Any
 from lingualign.config import RunConfig
 from lingualign.pipeline.bench import Bench, open_bench
 from lingualign.pipeline.files import read_json, write_json
-from lingualign.pipeline.measuring import describe_measures, measure_all, measure_policy
+from lingualign.pipeline.measuring import (
+    describe_measures,
+    measure_against_start,
+    measure_all,
+    measure_policy,
+)
 from lingualign.pipeline.pairing import choose_pairs
 from lingualign.pipeline.plan import REWARD, Iteration, Plan
 from lingualign.pipeline.progress import Reporter, Silent
@@ -111,7 +116,7 @@ def collect_measures(bench: Bench, checked: CheckedRun) -> dict[str, Any]:
             "iteration": iteration.number,
             **_reward_health(checked.plan, folder, iteration),
             "pairs": read_json(folder / iteration.name("pairs.json")),
-            **measure_all(config, folder, heldout, iteration.number),
+            **measure_against_start(config, folder, heldout, iteration.number, measures["start"]),
         }
         for iteration in checked.plan.iterations
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,17 @@ from lingualign.pipeline.files import write_json
 from lingualign.pipeline.fingerprints import ModelDigests, digest, prompts_digest
 from lingualign.pipeline.folder import RunFolder, Stage, open_run_folder, part_files
 from lingualign.pipeline.inputs import LAB_PROMPTS, all_prompts, load_heldout, prompts_from_lab, short_prompts
+from lingualign.pipeline.judging import check_judge
+from lingualign.pipeline.labelled import labelled_sources, language_files
 from lingualign.pipeline.manifest import Manifest
-from lingualign.pipeline.measuring import answer_and_judge, describe_measures, measure_all
+from lingualign.pipeline.measuring import (
+    answer_and_judge,
+    describe_measures,
+    measure_against_start,
+    measure_all,
+)
 from lingualign.pipeline.pairing import choose_pairs
-from lingualign.pipeline.plan import DECODINGS, ModelRef, measure_name
+from lingualign.pipeline.plan import DECODINGS, ModelRef, judge_fingerprint, measure_name
 from lingualign.pipeline.progress import Reporter
 from lingualign.pipeline.rewarding import fit_reward, make_reward, needs_fit
 from lingualign.pipeline.stages import (
@@ -160,19 +168,11 @@ def measure(config: RunConfig, model: Path, output: Path, reporter: Reporter) ->
     )
     check_compatible(config.policy, str(model), trust_remote_code=config.trust_remote_code)
     chat, kind = _chat(config), judge_kind(config)
-    judge_model = Path(str(config.measures.reward_model)).expanduser()
-    if kind == "reward-model":
-        from lingualign.rewards.reward_model import check_reward_model
-
-        check_reward_model(judge_model, "measures.reward_model")
+    check_judge(config, kind)
     heldout = load_heldout(config, chat, positions(start, measured))
     with _bench(config, chat, reporter) as (bench, digests):
         refs = [ModelRef(folder, digests(folder)) for folder in (start, measured, initial)]
-        judge = (
-            digests(judge_model)
-            if kind == "reward-model"
-            else digest([refs[0].fingerprint, refs[2].fingerprint])
-        )
+        judge = judge_fingerprint(config, kind, refs[0], refs[2], digests)
         for number, ref in enumerate(refs[:2]):
             for decoding in DECODINGS:
                 common = {
@@ -183,13 +183,70 @@ def measure(config: RunConfig, model: Path, output: Path, reporter: Reporter) ->
                 answering = _stage(measure_name(number, decoding), **common)
                 judging = _stage(measure_name(number, f"{decoding}-judged"), judge=judge, **common)
                 answer_and_judge(
-                    bench, answering, judging, ref.path, heldout, decoding, start=refs[0], reference=refs[2]
+                    bench,
+                    answering,
+                    judging,
+                    ref.path,
+                    heldout,
+                    decoding,
+                    start=refs[0],
+                    reference=refs[2],
+                    starting=output / measure_name(0, decoding),
                 )
         measures = describe_measures(config, heldout)
         measures["start"] = measure_all(config, output, heldout, 0)
-        measures["iterations"] = [{"iteration": 1, **measure_all(config, output, heldout, 1)}]
+        found = measure_against_start(config, output, heldout, 1, measures["start"])
+        measures["iterations"] = [{"iteration": 1, **found}]
         write_json(output / "measures.json", measures)
     return measures
+
+
+def measure_rewards(config: RunConfig, pairs: Path, output: Path, reporter: Reporter) -> dict[str, Any]:
+    """Measures the run's reward on labelled pairs, in the languages that have a file of them.
+
+    Args:
+        config: Of the run.
+        pairs: A file in the source language, or a folder with a file a language.
+        output: Folder for what a reward leaves that is trained first.
+        reporter: Who is told of progress.
+
+    Returns:
+        Plain values for JSON: `reward`, and by language what `reward_accuracy` finds.
+
+    Raises:
+        InputError: There are no pairs, or a file is wrong.
+    """
+    from lingualign.measures.reward_accuracy import pair_rewards_of_file, reward_accuracy
+
+    config = _placed(config, output)
+    if config.reward.kind == NO_REWARD:
+        raise InputError("reward.kind is none: there is nothing to measure.", "Choose a reward.")
+    files = language_files(pairs, config.languages, config.source_language)
+    source = files.get(config.source_language)
+    sources = {
+        code: labelled_sources(path, source, config.source_language) if source else None
+        for code, path in files.items()
+    }
+    policy, reference = resolve_spec(config.policy), resolve_spec(config.reference)
+    check_compatible(config.policy, config.reference, trust_remote_code=config.trust_remote_code)
+    with _bench(config, _chat(config), reporter) as (bench, digests):
+        fitted = None
+        if needs_fit(config):
+            fitting = _stage("reward", policy=digests(policy), reference=digests(reference))
+            fitted = fit_reward(bench, fitting, policy, reference)
+        reward = make_reward(bench, policy, reference, fitted)
+        scored = {}
+        with reporter.stage("pairs scored", len(files), unit="languages") as task:
+            for number, (code, path) in enumerate(files.items(), 1):
+                scored[code] = pair_rewards_of_file(path, code, reward, sources[code])
+                task.update(number)
+    found = reward_accuracy(scored, config.source_language)
+    return {
+        "reward": reward.name,
+        "pairs": str(pairs),
+        "source_language": config.source_language,
+        "languages": {code: asdict(one) for code, one in found.items()},
+    }
 
 
 def table_digest(path: Path) -> str:

@@ -18,9 +18,10 @@ from lingualign.pipeline.files import read_json
 from lingualign.pipeline.fingerprints import ModelDigests
 from lingualign.pipeline.folder import check_fingerprint, other_configuration, part_files
 from lingualign.pipeline.inputs import RunPrompts, load_prompts
+from lingualign.pipeline.judging import check_judge
 from lingualign.pipeline.labelled import labelled_prompts, load_labelled
 from lingualign.pipeline.manifest import Manifest
-from lingualign.pipeline.plan import EXECUTION, REWARD, Plan, make_plan
+from lingualign.pipeline.plan import EXECUTION, REWARD, VERDICT, Plan, make_plan
 from lingualign.pipeline.rewarding import needs_fit
 from lingualign.pipeline.translating import check_translation
 from lingualign.prompts import ChatFormat
@@ -89,10 +90,7 @@ def validate(
         load_tokenizer(config.policy, trust_remote_code=config.trust_remote_code), config.base_model_prompts
     )
     judge = judge_kind(config)
-    if judge == "reward-model":
-        from lingualign.rewards.reward_model import check_reward_model
-
-        check_reward_model(Path(str(config.measures.reward_model)).expanduser(), "measures.reward_model")
+    check_judge(config, judge)
     config = complete_options(config)
     prompts = twin.prompts if twin else load_prompts(config, chat, positions(policy, reference))
     check_parts(config, prompts)
@@ -206,7 +204,11 @@ def check_run_folder(folder: Path, config: RunConfig) -> None:
         before, now = flat_settings(load_config(str(recorded), [])), flat_settings(config)
     except InputError as error:
         raise other_configuration(folder, f"this version cannot read it ({error.message})") from None
-    different = [key for key in now if before.get(key) != now[key] and key not in EXECUTION]
+    different = [
+        key
+        for key in now
+        if before.get(key) != now[key] and key not in EXECUTION and not key.startswith(VERDICT)
+    ]
     if different:
         shown = "; ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in different[:5])
         more = f"; and {len(different) - 5} more" if len(different) > 5 else ""

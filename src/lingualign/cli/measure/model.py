@@ -1,4 +1,4 @@
-"""`lingualign measure`: a model against the policy it came from, alone."""
+"""`lingualign measure model`: a model against the policy it came from."""
 
 from __future__ import annotations
 
@@ -39,3 +39,4 @@ def command(
     console = stdout_console()
     for table in measure_tables(measures):
         console.print(table)
+    console.print(measures["iterations"][-1]["verdict"]["sentence"], soft_wrap=True, markup=False)

@@ -1,0 +1,110 @@
+"""What the commands that measure have in common: how results are shown, and where they are kept."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from lingualign.cli.reporters import stdout_console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lingualign.pipeline.progress import Reporter
+
+Format = Annotated[
+    Literal["plain", "markdown"],
+    typer.Option("--format", help="How the tables are printed; --json prints everything as JSON."),
+]
+OptionalOutput = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Folder for measures.json, in which other measures stay.",
+        show_default=False,
+    ),
+]
+
+
+def emit(
+    section: str,
+    measured: Mapping[str, Any],
+    tables: Callable[[Mapping[str, Any]], Sequence[Table]],
+    output: Path | None,
+    form: str,
+    json: bool,
+    reporter: Reporter,
+) -> None:
+    """Shows a result, and keeps it under its section of `measures.json`.
+
+    Args:
+        section: Its name in the file.
+        measured: Plain values for JSON.
+        tables: Makes tables of them.
+        output: Folder of the file; None keeps nothing.
+        form: Of the tables: plain or markdown.
+        json: Print the values instead.
+        reporter: Of the command.
+    """
+    if output is not None:
+        from lingualign.pipeline.measuring_files import keep_section
+
+        keep_section(output, section, measured)
+    if json:
+        reporter.result(section, dict(measured))
+        return
+    for table in tables(measured):
+        if form == "markdown":
+            print(markdown(table))
+        else:
+            stdout_console().print(table)
+    if output is not None:
+        print(f"Measures: {output / 'measures.json'}", file=sys.stderr)
+
+
+def language_codes(text: str) -> list[str]:
+    """Codes with commas between them."""
+    return [code.strip() for code in text.split(",") if code.strip()]
+
+
+def results_table(
+    title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str = ""
+) -> Table:
+    """A table of results; the first column names the row, the others are aligned on the right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        title=title,
+        caption=caption,
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        title_style="bold",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if place == 0 else "right", no_wrap=True, vertical="bottom")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def markdown(table: Table) -> str:
+    """A table as GitHub's Markdown, its title and caption as paragraphs."""
+    cells = [[_flat(str(column.header)), *map(_flat, map(str, column.cells))] for column in table.columns]
+    rows = list(zip(*cells, strict=True))
+    dashes = ["---" if column.justify == "left" else "---:" for column in table.columns]
+    lines = ["| " + " | ".join(row) + " |" for row in [rows[0], tuple(dashes), *rows[1:]]]
+    parts = [f"**{table.title}**" if table.title else "", "\n".join(lines), str(table.caption or "")]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,91 @@
+"""An OpenAI-compatible server in this process that answers, and fails, as a test wants it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+
+
+class Reply(NamedTuple):
+    """What is sent: `delay` seconds late; `cut`: the connection ends half-way."""
+
+    status: int
+    content: bytes
+    headers: Mapping[str, str] = {}
+    delay: float = 0.0
+    cut: bool = False
+
+
+def completion(content: Any, finish: str = "stop", top_logprobs: Mapping[str, float] | None = None) -> Reply:
+    choice: dict[str, Any] = {
+        "message": {"role": "assistant", "content": content},
+        "finish_reason": finish,
+        "logprobs": None,
+    }
+    if top_logprobs is not None:
+        entries = [{"token": token, "logprob": value} for token, value in top_logprobs.items()]
+        choice["logprobs"] = {"content": [{"token": content, "logprob": 0.0, "top_logprobs": entries}]}
+    return Reply(200, json.dumps({"choices": [choice]}).encode())
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 64  # a connection that finds the queue full tries again after a second
+
+
+class FakeServer:
+    """`answer` maps the first message of a request, and how often it came before, to a reply."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[[str, int], Reply] = lambda text, times: completion(text)
+        self.requests: list[tuple[dict[str, Any], str | None]] = []
+        self.times: Counter[str] = Counter()
+        self.busiest = 0  # most requests under way at a time
+        self._busy = 0
+        lock, outer = threading.Lock(), self
+
+        class Handler(BaseHTTPRequestHandler):
+            wbufsize = -1  # one packet a reply: the second of two would wait for the first's acknowledgement
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                text = body["messages"][0]["content"]
+                with lock:
+                    times = outer.times[text]
+                    outer.times[text] += 1
+                    outer.requests.append((body, self.headers["Authorization"]))
+                    outer._busy += 1
+                    outer.busiest = max(outer.busiest, outer._busy)
+                reply = outer.answer(text, times)
+                time.sleep(reply.delay)
+                with lock:  # before the answer: the client's next request can be faster than the rest here
+                    outer._busy -= 1
+                self._send(reply)
+
+            def _send(self, reply: Reply) -> None:
+                try:
+                    self.send_response(reply.status)
+                    for name, value in reply.headers.items():
+                        self.send_header(name, value)
+                    self.send_header("Content-Length", str(len(reply.content)))
+                    self.end_headers()
+                    self.wfile.write(reply.content[: len(reply.content) // 2 if reply.cut else None])
+                    self.wfile.flush()
+                except OSError:
+                    pass  # the client has gone
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.http = _Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.http.shutdown()
+        self.http.server_close()
