@@ -30,7 +30,7 @@ CODE = {
     "reward": "1",
     "scores": "1",
     "health": "1",
-    "pairs": "3",
+    "pairs": "4",
     "reference": "1",
     "model": "1",
     "judgements": "1",
