@@ -18,8 +18,12 @@ from pathlib import Path
 import torch
 from measure import environment, in_own_process, peak_memory
 
-from lingualign.measures.parallel_text import read_parallel_text
-from lingualign.measures.representations import EMBEDDINGS, NEURON_STATES, measure_representations
+from lingualign.measures.representation.parallel_text import read_parallel_text
+from lingualign.measures.representation.representations import (
+    EMBEDDINGS,
+    NEURON_STATES,
+    measure_representations,
+)
 from lingualign.models import load_model, load_tokenizer
 
 ROOT = Path(__file__).parents[1]

@@ -22,7 +22,7 @@ import numpy as np
 from lingualign.answers import extractor
 from lingualign.lab.judge import judge
 from lingualign.lab.prompts import prompts
-from lingualign.measures.compare import PairedBootstrap
+from lingualign.measures.comparison.compare import PairedBootstrap
 from lingualign.models import load_model, load_tokenizer
 from lingualign.pipeline.files import read_json, write_json
 from lingualign.pipeline.folder import read_parts

@@ -26,7 +26,7 @@ from lingualign.lab.judge import judge
 from lingualign.lab.preferences import labelled_prompts
 from lingualign.lab.prompts import prompts
 from lingualign.languages import LanguageIdentifier
-from lingualign.measures.compare import PairedBootstrap
+from lingualign.measures.comparison.compare import PairedBootstrap
 from lingualign.measures.win_rate import outcome
 from lingualign.models import load_model, load_tokenizer, resolve_spec
 from lingualign.pairs import Sources, swap, translated

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lingualign.errors import InputError
-from lingualign.measures.alpaca_files import (
+from lingualign.measures.answers.alpaca_files import (
     comparison_of,
     read_annotations,
     read_gamed_baseline,
@@ -19,7 +19,7 @@ from lingualign.measures.alpaca_files import (
     write_annotations,
     write_model_outputs,
 )
-from lingualign.measures.length_controlled import length_controlled_win_rate
+from lingualign.measures.answers.length_controlled import length_controlled_win_rate
 
 OUTPUT = {"instruction": "Salamu?", "output": "Habari gani", "generator": "model", "dataset": "x-alpaca"}
 ANNOTATION: dict[str, Any] = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lingualign.errors import InputError
-from lingualign.measures.answer_files import match_answers, read_answers
+from lingualign.measures.answers.files import match_answers, read_answers
 from lingualign.records import RESPONSES, write_table
 
 ALPACA = [

@@ -7,8 +7,13 @@ import pytest
 
 from lingualign.errors import InputError
 from lingualign.languages import LanguageIdentifier
-from lingualign.measures.code_switching import Switches, find_switches, scripts_of_words, summarise_switches
 from lingualign.measures.intervals import exact_share
+from lingualign.measures.language.code_switching import (
+    Switches,
+    find_switches,
+    scripts_of_words,
+    summarise_switches,
+)
 from lingualign.scripts import leading_script, script_of, written_in_chinese
 
 NTREX = Path(__file__).parents[1] / ".." / "shared" / "data" / "ntrex"

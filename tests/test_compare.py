@@ -21,16 +21,16 @@ from typer.testing import CliRunner, Result
 from lingualign.cli import app
 from lingualign.cli.compare import parse_seeds
 from lingualign.errors import InputError
-from lingualign.measures.compare import (
+from lingualign.measures.comparison.compare import (
     Comparison,
     PairedBootstrap,
     compare_answers,
     compare_wins,
     outcome_table,
 )
-from lingualign.measures.comparison_tables import comparison_tables
-from lingualign.measures.findings import alike, beaten, findings
-from lingualign.measures.forest_plot import axis, forest_plot
+from lingualign.measures.comparison.findings import alike, beaten, findings
+from lingualign.measures.comparison.forest_plot import axis, forest_plot
+from lingualign.measures.comparison.tables import comparison_tables
 from lingualign.measures.intervals import bootstrap, holm
 from lingualign.measures.measure import JudgedAnswers
 from lingualign.pipeline.compare import check_output, check_runs, compare, name_methods

@@ -25,7 +25,7 @@ from lingualign.measures.consistency import (
     seaeval_consistency,
     subset_agreement,
 )
-from lingualign.measures.lase import language_confidence, lase, length_penalty
+from lingualign.measures.tasks.lase import language_confidence, lase, length_penalty
 
 WEIGHTINGS = ("softmax", "norm1", "norm2")
 SEAEVAL = {"en": "ABCD", "zh": "ABCC", "sw": "ABDA"}

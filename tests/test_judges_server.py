@@ -36,7 +36,7 @@ from lingualign.judges import (
     parse_grade,
 )
 from lingualign.judges.pairwise import FIELDS, SAME_LANGUAGE
-from lingualign.measures.preferences import is_switched
+from lingualign.measures.answers.preferences import is_switched
 
 TEXT = st.text(max_size=20)
 SHOWN_FIRST = {"m": math.log(0.6), "M": math.log(0.2), "I": math.log(0.1)}  # preference 1.25 as shown

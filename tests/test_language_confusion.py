@@ -14,16 +14,20 @@ from hypothesis import strategies as st
 
 from lingualign.errors import InputError
 from lingualign.identifiers import make_identifier
-from lingualign.measures import confusion_tokens
-from lingualign.measures.confusion_benchmark import read_completions, read_test_sets
-from lingualign.measures.confusion_rates import language_confusion_pass_rate
-from lingualign.measures.confusion_tokens import (
+from lingualign.measures.language import confusion_tokens
+from lingualign.measures.language.confusion_benchmark import read_completions, read_test_sets
+from lingualign.measures.language.confusion_rates import language_confusion_pass_rate
+from lingualign.measures.language.confusion_tokens import (
     is_latin_word,
     make_tokeniser,
     normalise,
     read_english_words,
 )
-from lingualign.measures.language_confusion import Completion, LanguageConfusion, measure_language_confusion
+from lingualign.measures.language.language_confusion import (
+    Completion,
+    LanguageConfusion,
+    measure_language_confusion,
+)
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 TEST_SETS = SHARED / "language-confusion" / "test_sets.zip"

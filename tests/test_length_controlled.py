@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from sklearn.model_selection import GroupKFold
 
-from lingualign.measures.intervals import bootstrap, compare_paired
-from lingualign.measures.length_controlled import (
+from lingualign.measures.answers.length_controlled import (
     BASELINE,
     Comparison,
     GamedBaseline,
@@ -26,7 +25,8 @@ from lingualign.measures.length_controlled import (
     length_controlled_win_rate,
     predict_win_rate,
 )
-from lingualign.measures.preferences import head_to_head
+from lingualign.measures.answers.preferences import head_to_head
+from lingualign.measures.intervals import bootstrap, compare_paired
 from lingualign.models import load_tokenizer
 
 

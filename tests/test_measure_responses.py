@@ -20,8 +20,8 @@ from lingualign.lab.prompts import prompts
 from lingualign.lab.responses import draw_response
 from lingualign.lab.tasks import Task
 from lingualign.languages import LanguageIdentifier
-from lingualign.measures.answer_files import Answer, Match
-from lingualign.measures.answers import Reader, compare_answers
+from lingualign.measures.answers.compare import Reader, compare_answers
+from lingualign.measures.answers.files import Answer, Match
 
 SWAHILI = "Mji mkuu wa Kenya ni Nairobi, na watu wengi wanaishi huko pamoja na familia zao."
 ENGLISH = "The capital of Kenya is Nairobi, and many people live there with their families."

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lingualign.errors import InputError
-from lingualign.measures.multiple_choice import (
+from lingualign.measures.tasks.multiple_choice import (
     Answers,
     Question,
     answer_questions,

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lingualign.measures.intervals import bootstrap
-from lingualign.measures.preferences import (
+from lingualign.measures.answers.preferences import (
     head_to_head,
     is_switched,
     preference_of_logprobs,
     unswitched,
     win_shares,
 )
+from lingualign.measures.intervals import bootstrap
 
 PREFERENCES = st.lists(st.floats(1, 2), min_size=2, max_size=30)
 

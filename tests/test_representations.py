@@ -23,8 +23,8 @@ from transformers import (
 
 from conftest import LoadFamily
 from lingualign.errors import InputError
-from lingualign.measures.parallel_text import read_parallel_text
-from lingualign.measures.representations import (
+from lingualign.measures.representation.parallel_text import read_parallel_text
+from lingualign.measures.representation.representations import (
     BLOCK,
     aligned,
     last_token_embeddings,

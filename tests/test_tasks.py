@@ -11,9 +11,7 @@ import pytest
 
 from lingualign.errors import InputError
 from lingualign.languages import LANGUAGES
-from lingualign.measures.multiple_choice import Question, answer_questions, outcomes
-from lingualign.measures.task_files import convert_mgsm, local_questions, local_task, read_xcopa
-from lingualign.measures.tasks import (
+from lingualign.measures.tasks.harness import (
     TaskResult,
     before_and_after,
     compare_tasks,
@@ -22,6 +20,8 @@ from lingualign.measures.tasks import (
     task_groups,
     tasks_of,
 )
+from lingualign.measures.tasks.multiple_choice import Question, answer_questions, outcomes
+from lingualign.measures.tasks.task_files import convert_mgsm, local_questions, local_task, read_xcopa
 from lingualign.models import load_model, load_tokenizer
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("sacrebleu", reason="sacrebleu is not installed")
 
 from lingualign.errors import InputError
-from lingualign.measures.translation_quality import segment_chrf, tokenizer_of, translation_quality
+from lingualign.measures.tasks.translation_quality import segment_chrf, tokenizer_of, translation_quality
 
 REFERENCES = ["Habari za asubuhi", "Mvua ilinyesha jana usiku", "Asante sana kwa kuuliza"]
 TRANSLATIONS = ["Habari ya asubuhi", "Mvua ilinyesha jana", "Asante sana kwa kuuliza"]

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from lingualign.cli.reporters import TABLE_WIDTH
 from lingualign.languages import LanguageIdentifier
-from lingualign.measures.answers import Reader
+from lingualign.measures.answers.compare import Reader
 from lingualign.measures.intervals import bootstrap
 from lingualign.measures.measure import JudgedAnswers, measure_answers
 from lingualign.measures.table import measure_tables

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from lingualign.errors import InputError
-from lingualign.measures.word_alignment import (
+from lingualign.measures.representation.word_alignment import (
     MATCHERS,
     argmax_links,
     distorted,

@@ -29,19 +29,19 @@ from typing import Any
 
 import numpy as np
 
-from lingualign.measures.alpaca_files import (
+from lingualign.measures.answers.alpaca_files import (
     comparison_of,
     read_annotations,
     read_gamed_baseline,
     write_annotations,
 )
-from lingualign.measures.length_controlled import (
+from lingualign.measures.answers.length_controlled import (
     BASELINE,
     joint_difficulty,
     length_controlled_win_rate,
     predict_win_rate,
 )
-from lingualign.measures.preferences import (
+from lingualign.measures.answers.preferences import (
     head_to_head,
     is_switched,
     preference_of_logprobs,

@@ -168,10 +168,10 @@ def plain(rows: list[Row], words: list[str]) -> dict[str, dict[str, float]]:
 def ours(folder: Path) -> dict[str, dict[str, float]]:
     """lingualign, from files as a user has them."""
     from lingualign.identifiers import make_identifier
-    from lingualign.measures.confusion_benchmark import read_completions
-    from lingualign.measures.confusion_rates import Rates
-    from lingualign.measures.confusion_tokens import read_english_words
-    from lingualign.measures.language_confusion import measure_language_confusion
+    from lingualign.measures.language.confusion_benchmark import read_completions
+    from lingualign.measures.language.confusion_rates import Rates
+    from lingualign.measures.language.confusion_tokens import read_english_words
+    from lingualign.measures.language.language_confusion import measure_language_confusion
 
     found = measure_language_confusion(
         read_completions(folder / "responses.csv"),

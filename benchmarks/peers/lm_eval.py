@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 
-from lingualign.measures.multiple_choice import (
+from lingualign.measures.tasks.multiple_choice import (
     METRICS,
     Question,
     answer_questions,
@@ -43,7 +43,7 @@ from lingualign.measures.multiple_choice import (
     outcomes,
     with_examples,
 )
-from lingualign.measures.task_files import read_xcopa
+from lingualign.measures.tasks.task_files import read_xcopa
 from lingualign.models import load_model, load_tokenizer, resolve_spec
 from lingualign.yaml_files import dump_yaml
 

@@ -25,8 +25,12 @@ import numpy as np
 import torch
 
 from lingualign.measures.consistency import rankc
-from lingualign.measures.parallel_text import read_parallel_text
-from lingualign.measures.representations import EMBEDDINGS, NEURON_STATES, measure_representations
+from lingualign.measures.representation.parallel_text import read_parallel_text
+from lingualign.measures.representation.representations import (
+    EMBEDDINGS,
+    NEURON_STATES,
+    measure_representations,
+)
 from lingualign.sentence_states import temporary_states
 
 ROOT = Path(__file__).parents[2]

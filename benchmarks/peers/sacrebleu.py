@@ -24,7 +24,7 @@ from typing import Any, get_args
 # This folder's files are named after their peers, and must not be imported for them.
 sys.path.pop(0)
 
-from lingualign.measures.translation_quality import Metric, tokenizer_of, translation_quality
+from lingualign.measures.tasks.translation_quality import Metric, tokenizer_of, translation_quality
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ("sacrebleu==2.6.0",)

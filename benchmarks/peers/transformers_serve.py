@@ -42,7 +42,7 @@ from lingualign.judges.pairwise import FIELDS, SAME_LANGUAGE, WORDING
 from lingualign.lab.grammar import LANGUAGES
 from lingualign.lab.prompts import tasks
 from lingualign.lab.responses import draw_response
-from lingualign.measures.preferences import head_to_head, is_switched, unswitched
+from lingualign.measures.answers.preferences import head_to_head, is_switched, unswitched
 
 REQUIREMENTS = ("transformers[serving]==5.23.0", "torch==2.13.0")
 ITEMS = 805

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from lingualign.errors import InputError
 from lingualign.hidden import layer_states, passes, pool
 from lingualign.logprobs.head import text_config, unwrap
-from lingualign.measures.representations import (
+from lingualign.measures.representation.representations import (
     NEURON_STATES,
     Neurons,
     Storage,
@@ -82,7 +82,7 @@ def temporary_states(
         tokenizer: Its tokenizer; it adds the special tokens that it adds to any text.
         language: Code of the sentences' language, for error messages.
         texts: Sentences.
-        measures: See `lingualign.measures.representations`.
+        measures: See `lingualign.measures.representation.representations`.
         neurons: Which activations are the neurons; see there.
         batch_tokens: Most tokens, padding included, in one forward pass.
         storage: Precision of the files.

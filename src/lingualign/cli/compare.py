@@ -52,7 +52,7 @@ def command(
     outputs = [argument.removeprefix(OUTPUT) for argument in arguments if argument.startswith(OUTPUT)]
     chosen = parse_seeds(seeds)
     reporter = make_reporter(json)
-    from lingualign.measures.comparison_tables import comparison_tables
+    from lingualign.measures.comparison.tables import comparison_tables
     from lingualign.pipeline.compare import OUTPUT as DEFAULT
     from lingualign.pipeline.compare import RESULTS, compare
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lingualign.measures.answers import Reader, Side, describe, look
-from lingualign.measures.intervals import MEAN, Interval, bootstrap
-from lingualign.measures.length_controlled import (
+from lingualign.measures.answers.compare import Reader, Side, describe, look
+from lingualign.measures.answers.length_controlled import (
     FOLDS,
     Comparison,
     answer_lengths,
     length_controlled_win_rate,
 )
+from lingualign.measures.intervals import MEAN, Interval, bootstrap
 from lingualign.measures.win_rate import outcome
 from lingualign.records import Response, Score
 
@@ -54,8 +54,8 @@ class LanguageMeasure:
         mean_length: Characters a response.
         cut: Share of responses that reached the length limit.
         switching: Responses, lines and words in another language or script; see
-            `lingualign.measures.code_switching`.
-        confusion: Pass rates of lines and words; see `lingualign.measures.language_confusion`.
+            `lingualign.measures.language.code_switching`.
+        confusion: Pass rates of lines and words; see `lingualign.measures.language.language_confusion`.
     """
 
     n: int

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from lingualign.errors import InputError
-from lingualign.measures.compare import compare_answers
-from lingualign.measures.findings import findings
-from lingualign.measures.forest_plot import forest_plot
+from lingualign.measures.comparison.compare import compare_answers
+from lingualign.measures.comparison.findings import findings
+from lingualign.measures.comparison.forest_plot import forest_plot
 from lingualign.measures.intervals import RESAMPLES
 from lingualign.measures.judges import judge_kind
 from lingualign.measures.table import FACTS

@@ -10,9 +10,9 @@ from lingualign.config import MeasuresConfig, RunConfig
 from lingualign.errors import InputError
 from lingualign.identifiers import make_identifier
 from lingualign.judges import Judgement, Pair
-from lingualign.measures.alpaca_files import Annotation, read_annotations
-from lingualign.measures.answer_files import Match
-from lingualign.measures.answers import Reader
+from lingualign.measures.answers.alpaca_files import Annotation, read_annotations
+from lingualign.measures.answers.compare import Reader
+from lingualign.measures.answers.files import Match
 from lingualign.measures.judges import LABELS
 from lingualign.measures.win_rate import outcome
 from lingualign.pipeline.progress import Reporter
@@ -32,7 +32,7 @@ def make_reader(measures: MeasuresConfig, languages: Sequence[str], tokenizer: A
     Raises:
         InputError: A package or a file that they name is missing.
     """
-    from lingualign.measures.confusion_tokens import read_english_words
+    from lingualign.measures.language.confusion_tokens import read_english_words
 
     words = measures.english_words
     return Reader(

@@ -9,9 +9,9 @@ from typing import Any, Literal
 from lingualign.errors import InputError
 from lingualign.identifiers import make_identifier
 from lingualign.languages import resolve
-from lingualign.measures.confusion_benchmark import read_completions, read_test_sets
-from lingualign.measures.confusion_tokens import read_english_words
-from lingualign.measures.language_confusion import Completion, measure_language_confusion
+from lingualign.measures.language.confusion_benchmark import read_completions, read_test_sets
+from lingualign.measures.language.confusion_tokens import read_english_words
+from lingualign.measures.language.language_confusion import Completion, measure_language_confusion
 from lingualign.pipeline.progress import Reporter
 
 # The paper's decoding (Marchisio et al. 2024, section 4).
@@ -31,7 +31,7 @@ def measure_confusion(
     tokenizer: Literal["regex", "peer"],
     reporter: Reporter,
 ) -> dict[str, Any]:
-    """Measures language confusion; see `lingualign.measures.language_confusion`.
+    """Measures language confusion; see `lingualign.measures.language.language_confusion`.
 
     Args:
         completions: File of responses, or

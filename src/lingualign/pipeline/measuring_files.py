@@ -8,9 +8,9 @@ from typing import Any
 
 from lingualign.config import RunConfig
 from lingualign.errors import InputError
-from lingualign.measures.alpaca_files import write_annotations
-from lingualign.measures.answer_files import match_answers, read_answers
-from lingualign.measures.answers import compare_answers, describe, look
+from lingualign.measures.answers.alpaca_files import write_annotations
+from lingualign.measures.answers.compare import compare_answers, describe, look
+from lingualign.measures.answers.files import match_answers, read_answers
 from lingualign.pipeline.files import read_json, write_json
 from lingualign.pipeline.judging import annotated, annotations_of, judge_matches, make_reader
 from lingualign.pipeline.progress import Reporter
@@ -36,7 +36,7 @@ def measure_responses(
     output: Path | None,
     reporter: Reporter,
 ) -> dict[str, Any]:
-    """Measures answers from files; see `lingualign.measures.answers`.
+    """Measures answers from files; see `lingualign.measures.answers.compare`.
 
     Args:
         config: Its section `measures` says how.

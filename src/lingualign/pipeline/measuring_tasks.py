@@ -47,7 +47,7 @@ def measure_tasks(
     Raises:
         InputError: The harness is not installed, or lacks a task or its data.
     """
-    from lingualign.measures.tasks import before_and_after
+    from lingualign.measures.tasks.harness import before_and_after
 
     check_compatible(before, after)
     with reporter.stage("tasks", 1, unit="comparison"):
@@ -79,7 +79,7 @@ def measure_questions(
     Args:
         before: Spec of the model that training started from.
         after: Spec of the trained model.
-        folder: Holds `sw.jsonl` and so on; see `lingualign.measures.multiple_choice.read_questions`.
+        folder: Holds `sw.jsonl` and so on; see `lingualign.measures.tasks.multiple_choice.read_questions`.
         languages: BCP-47 codes.
         limit: First questions of each language; None: all.
         device: Where models run.
@@ -92,7 +92,7 @@ def measure_questions(
     Raises:
         InputError: A file is missing or wrong, or a question does not fit the model's context.
     """
-    from lingualign.measures.multiple_choice import answer_questions, outcomes, read_questions
+    from lingualign.measures.tasks.multiple_choice import answer_questions, outcomes, read_questions
 
     questions = {code: read_questions(_file(folder, code))[:limit] for code in languages}
     check_compatible(before, after)

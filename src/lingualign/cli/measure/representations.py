@@ -49,8 +49,8 @@ def command(
         lingualign measure representations --model lab:aligned --parallel ./ntrex --languages en,de,sw
     """
     reporter = make_reporter(json)
-    from lingualign.measures.parallel_text import read_parallel_text
-    from lingualign.measures.representations import measure_representations
+    from lingualign.measures.representation.parallel_text import read_parallel_text
+    from lingualign.measures.representation.representations import measure_representations
     from lingualign.models import load_model, load_tokenizer
 
     codes = language_codes(languages) if languages else None

@@ -66,7 +66,7 @@ def command(
     """
     config = load(arguments, allow_missing)
     reporter = make_reporter(json)
-    from lingualign.measures.answer_tables import answer_tables
+    from lingualign.measures.answers.tables import answer_tables
     from lingualign.pipeline.measuring_files import measure_responses
 
     codes = language_codes(languages)

@@ -76,7 +76,7 @@ def command(
         )
     reporter = make_reporter(json)
     if tasks is not None:
-        from lingualign.measures.tasks import tasks_of
+        from lingualign.measures.tasks.harness import tasks_of
         from lingualign.pipeline.measuring_tasks import measure_tasks
 
         measured = measure_tasks(before, model, tasks_of(tasks, codes), limit, device, max_loss, reporter)

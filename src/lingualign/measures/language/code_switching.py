@@ -1,7 +1,7 @@
 """Responses in another language than they were asked for, and the switches within responses.
 
-Definitions of ours, for every language and any response; the Language Confusion Benchmark's are in
-`lingualign.measures.language_confusion`. What cannot be told is counted apart and never as wrong: a sum, a
+Definitions of ours, for every language and any response; those of the Language Confusion Benchmark are in
+`language_confusion.py` beside this file. What cannot be told is counted apart and never as wrong: a sum, a
 name or one word is in no language.
 
 Code is left out of all counts. Scripts see no switch between languages of one script, such as an English word
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lingualign.languages import prose_of, resolve, scripts_of
-from lingualign.measures.confusion_rates import RESAMPLES, share
 from lingualign.measures.intervals import MEAN, Interval, bootstrap
+from lingualign.measures.language.confusion_rates import RESAMPLES, share
 from lingualign.scripts import script_of
 
 if TYPE_CHECKING:

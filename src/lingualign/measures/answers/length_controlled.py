@@ -33,7 +33,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lingualign.measures.preferences import Preferences, win_shares
+from lingualign.measures.answers.preferences import Preferences, win_shares
 
 GAMED_WEIGHT = 0.2 / 2  # lambda over the two gamed baselines
 FOLDS = 5
@@ -49,7 +49,7 @@ class Comparison:
     """Judged answers of a model and a baseline to the same instructions, in one language.
 
     Attributes:
-        preferences: [n], in [1, 2]; see `lingualign.measures.preferences`.
+        preferences: [n], in [1, 2]; see `lingualign.measures.answers.preferences`.
         baseline_lengths: [n], of the baseline's answers, in any unit.
         lengths: [n], of the model's answers, in the same.
         difficulty: [n], of the instructions; None where it is not known.

@@ -20,8 +20,8 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from lingualign.errors import InputError
-from lingualign.measures.length_controlled import Comparison, GamedBaseline, Unit, answer_lengths
-from lingualign.measures.preferences import win_shares
+from lingualign.measures.answers.length_controlled import Comparison, GamedBaseline, Unit, answer_lengths
+from lingualign.measures.answers.preferences import win_shares
 from lingualign.pipeline.files import write_json
 from lingualign.prompts.files import Row, read_rows
 

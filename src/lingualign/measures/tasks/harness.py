@@ -3,7 +3,7 @@
 The harness asks, scores and counts (https://github.com/EleutherAI/lm-evaluation-harness): its numbers and
 standard errors are kept as it gives them. What is added is the way from a language to a task's name, and
 what changed between two models on the same items. Local files stand in for the Hub's data with
-`lingualign.measures.task_files`. Written for lm-eval 0.4.13, which is optional:
+`lingualign.measures.tasks.task_files`. Written for lm-eval 0.4.13, which is optional:
 `pip install 'lingualign[tasks]'`.
 """
 
@@ -62,7 +62,7 @@ def task_groups() -> dict[str, dict[str, str]]:
 
     They are belebele, global-mmlu, global-mmlu-lite, mmmlu, xcopa, mgsm, mgsm-cot and xnli.
     """
-    text = (resources.files("lingualign.measures") / "task_groups.yaml").read_text(encoding="utf-8")
+    text = (resources.files("lingualign.measures.tasks") / "task_groups.yaml").read_text(encoding="utf-8")
     groups: dict[str, dict[str, str]] = {}
     for group, entry in parse_yaml(text).items():
         codes: dict[str, str] = {}
@@ -129,7 +129,7 @@ def run_tasks(
     Args:
         spec: Of the model; adapters and the lab's models too. See `lingualign.models.resolve_spec`.
         tasks: A label, usually a language -> a task or group that the harness knows (`tasks_of`), or the path
-            of a task's YAML file (see `lingualign.measures.task_files`).
+            of a task's YAML file (see `lingualign.measures.tasks.task_files`).
         limit: First items of each task that are run; None: all.
         batch_size: Rows of a forward pass.
         num_fewshot: Solved examples before each item; None: as the task says.

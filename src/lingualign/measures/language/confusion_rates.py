@@ -10,7 +10,7 @@ is `peer`, the English words are those of its file `words`, and the identifier i
 
 A line counts if it has five tokens or more, and a response if one of its lines does. All are shares in
 [0, 1]; where nothing counts they are 1, as in the script. Means over sources and languages are in
-`lingualign.measures.language_confusion`.
+`lingualign.measures.language.language_confusion`.
 
 References:
     - Understanding and Mitigating Language Confusion in LLMs (Marchisio et al. 2024):
@@ -26,8 +26,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from lingualign.measures.confusion_tokens import Tokenise, normalise
 from lingualign.measures.intervals import MEAN, Interval, bootstrap, exact_share
+from lingualign.measures.language.confusion_tokens import Tokenise, normalise
 
 if TYPE_CHECKING:
     from lingualign.pairs.filters import Identifier

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lingualign.measures.answer_files import Match
-from lingualign.measures.code_switching import Switches, find_switches, summarise_switches
-from lingualign.measures.intervals import MEAN, RESAMPLES, Clusters, Interval, bootstrap, compare_paired
-from lingualign.measures.language_confusion import Completion, measure_language_confusion
-from lingualign.measures.length_controlled import (
+from lingualign.measures.answers.files import Match
+from lingualign.measures.answers.length_controlled import (
     FOLDS,
     Comparison,
     Unit,
     answer_lengths,
     length_controlled_win_rate,
 )
-from lingualign.measures.preferences import head_to_head, win_shares
+from lingualign.measures.answers.preferences import head_to_head, win_shares
+from lingualign.measures.intervals import MEAN, RESAMPLES, Clusters, Interval, bootstrap, compare_paired
+from lingualign.measures.language.code_switching import Switches, find_switches, summarise_switches
+from lingualign.measures.language.language_confusion import Completion, measure_language_confusion
 
 if TYPE_CHECKING:
     from lingualign.pairs.filters import Identifier

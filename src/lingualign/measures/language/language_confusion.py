@@ -15,7 +15,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from lingualign.measures.confusion_rates import (
+from lingualign.measures.language.confusion_rates import (
     RESAMPLES,
     CellRates,
     ConfusedLines,
@@ -27,7 +27,7 @@ from lingualign.measures.confusion_rates import (
     pass_rates,
     samples_of,
 )
-from lingualign.measures.confusion_tokens import (
+from lingualign.measures.language.confusion_tokens import (
     Tokenizer,
     Words,
     counts_words,

@@ -18,7 +18,7 @@ from typing import Any
 
 from lingualign.errors import InputError
 from lingualign.languages import resolve
-from lingualign.measures.language_confusion import Completion
+from lingualign.measures.language.language_confusion import Completion
 from lingualign.prompts.files import read_rows
 from lingualign.prompts.read import Prompt
 from lingualign.records import Message

@@ -3,7 +3,7 @@
 `local_task` gives one of lm-evaluation-harness's own tasks a local file for its data, `local_questions` makes
 a task of questions with choices, and both write a YAML file that `run_tasks` takes, as `lm-eval` does.
 XCOPA's and MGSM's files are read as their authors publish them. Without the harness, questions with choices
-go to `lingualign.measures.multiple_choice`.
+go to `lingualign.measures.tasks.multiple_choice`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from lingualign.errors import InputError
-from lingualign.measures.multiple_choice import METRICS, Question, read_questions, text_field
-from lingualign.measures.tasks import harness
+from lingualign.measures.tasks.harness import harness
+from lingualign.measures.tasks.multiple_choice import METRICS, Question, read_questions, text_field
 from lingualign.pipeline.files import write_text
 from lingualign.prompts.files import Row, read_rows
 from lingualign.yaml_files import dump_yaml
@@ -62,7 +62,7 @@ def local_questions(data: Path, folder: Path) -> str:
     """A task of the harness made of a local file of questions with choices.
 
     Args:
-        data: JSON or JSON lines as `lingualign.measures.multiple_choice.read_questions` takes them.
+        data: JSON or JSON lines as `lingualign.measures.tasks.multiple_choice.read_questions` takes them.
         folder: Where to write the YAML file that describes the task.
 
     Returns:

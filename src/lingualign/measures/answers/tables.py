@@ -15,7 +15,7 @@ MEAN_ROW = "mean"
 
 
 def answer_tables(measured: Mapping[str, Any]) -> list[Table]:
-    """Tables of what `lingualign.measures.answers.compare_answers` or `describe` found, a language a row."""
+    """Tables of what `lingualign.measures.answers.compare` found, a language a row."""
     tables = [_language_table(measured)]
     if measured.get("judge"):
         tables.insert(0, _win_table(measured))

@@ -1,0 +1,1 @@
+"""In which language answers are: confusion, code switching, and the benchmark of it."""

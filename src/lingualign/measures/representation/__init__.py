@@ -1,0 +1,1 @@
+"""How alike a model represents what says the same: parallel sentences, and words in them."""
