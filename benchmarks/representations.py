@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from measure import environment, in_own_process, peak_memory
+from measure import environment, in_own_process, peak_gflops, peak_memory
+from torch import nn
 
 from lingualign.measures.representation.parallel_text import read_parallel_text
 from lingualign.measures.representation.representations import (
@@ -47,6 +48,7 @@ class Point:
         seconds: On the clock.
         cpu: Seconds of the processor, all threads together.
         tokens: Of all languages.
+        operations: That the weights need: a multiplication and an addition for each of them and each token.
         memory: Peak of the process, MB.
         before: Peak before the first pass, MB: libraries, model, text.
         scores: Of each measure, language and layer.
@@ -55,6 +57,7 @@ class Point:
     seconds: float
     cpu: float
     tokens: int
+    operations: float
     memory: float
     before: float
     scores: tuple[float, ...]
@@ -71,13 +74,15 @@ def measure(data: Path, sentences: int, what: str, dtype: str, threads: int) -> 
     seconds, cpu = time.perf_counter() - wall, time.process_time() - cpu
     memory = peak_memory()
     tokens = sum(len(row) for own in texts.values() for row in tokenizer(own)["input_ids"])
+    body = [module for module in model.get_decoder().modules() if isinstance(module, nn.Linear)]
+    operations = 2.0 * tokens * sum(module.weight.numel() for module in body)
     scores = tuple(
         layer.mean
         for by_language in found.languages.values()
         for own in by_language.values()
         for layer in own.layers
     )
-    return Point(seconds, cpu, tokens, memory, before, scores)
+    return Point(seconds, cpu, tokens, operations, memory, before, scores)
 
 
 def main() -> None:
@@ -89,7 +94,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, nargs="+", default=range(len(CASES)), help="which, from 0")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
-    lines = []
+    lines, floor = [], 0.0
     exact: dict[tuple[int, str], Sequence[float]] = {}
     for sentences, what, dtype in (CASES[case] for case in options.cases):
         load = os.getloadavg()[0]
@@ -101,14 +106,15 @@ def main() -> None:
             f"| {point.before:,.0f} | {point.memory:,.0f} | {apart:.4f} | {load:.1f} |"
         )
         print(lines[-1], flush=True)
-    text = table(lines, options)
+        floor = max(floor, point.operations)
+    text = table(lines, floor, options)
     print(text)
     if options.output:
         options.output.write_text(text, encoding="utf-8")
 
 
-def table(lines: Sequence[str], options: argparse.Namespace) -> str:
-    machine = environment()
+def table(lines: Sequence[str], operations: float, options: argparse.Namespace) -> str:
+    machine, peak = environment(), peak_gflops()
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     return "\n".join(
         [
@@ -118,6 +124,10 @@ def table(lines: Sequence[str], options: argparse.Namespace) -> str:
             f"{options.threads} threads; {versions}. The target is {TARGET} seconds for MEXA on 1,997 "
             "sentences; both: MEXA and NeuronXA. Difference: the largest of a score from that in float32. "
             "Load: of the machine before.",
+            "",
+            f"Products with the model's weights alone are {operations / 1e12:.1f} TFLOP in the longest case: "
+            f"{operations / peak / 1e9:.0f} seconds at this machine's peak of {peak:.0f} GFLOP/s in float32, "
+            f"that of two 2,048 x 2,048 matrices with {torch.get_num_threads()} threads.",
             "",
             "| sentences | measures | precision | tokens | seconds | CPU seconds | MB before | peak MB "
             "| difference | load |",
