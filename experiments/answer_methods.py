@@ -23,10 +23,13 @@ from lingualign.answers import extractor
 from lingualign.lab.judge import judge
 from lingualign.lab.prompts import prompts
 from lingualign.measures.comparison.compare import PairedBootstrap
+from lingualign.measures.intervals import exact_share
 from lingualign.models import load_model, load_tokenizer
 from lingualign.pipeline.files import read_json, write_json
 from lingualign.pipeline.folder import read_parts
+from lingualign.pipeline.progress import Silent
 from lingualign.pipeline.run import align
+from lingualign.pipeline.single import sample, score
 from lingualign.prompts import ChatFormat
 from lingualign.records import PAIRS, RESPONSES, SCORES, read_table
 from lingualign.rewards.votes import vote_consistency
@@ -45,6 +48,7 @@ METHODS = {
     AT_RANDOM: ["cm-align", "reward.options.answers=lab", "reward.options.reference=random"],
     "random labels": ["random"],
 }
+SHAKY = ["policy=lab:sft", "sampling.n=2", "sampling.temperature=1.5", "data.limit=400"]
 SHARES = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 HELD_OUT = 350  # prompts, of which four families in seven have answers
 
@@ -71,26 +75,29 @@ def measure(model: Path | str) -> dict[str, Any]:
     }
 
 
-def labels(run: Path) -> list[bool]:
-    """For each pair on a task with an answer: is the chosen one right and the rejected one wrong?"""
+def labels(run: Path) -> list[tuple[str, bool, bool]]:
+    """Each pair on a task with an answer: its prompt, is the chosen one right, and the rejected one wrong?"""
     return [
-        right(row["prompt_id"], row["language"], row["chosen"][0]["content"]) == 1
-        and right(row["prompt_id"], row["language"], row["rejected"][0]["content"]) == 0
+        (
+            row["prompt_id"],
+            right(row["prompt_id"], row["language"], row["chosen"][0]["content"]) == 1,
+            right(row["prompt_id"], row["language"], row["rejected"][0]["content"]) == 0,
+        )
         for row in read_table(run / "iteration-1" / "pairs.parquet", PAIRS)
         if row["prompt_id"].split(".")[0] in FAMILIES
     ]
 
 
-def winners(run: Path) -> list[tuple[float, float]]:
+def winners(folder: Path) -> list[tuple[float, float]]:
     """The share of the winning answer of each question, and whether it is right."""
-    responses = read_parts(run / "iteration-1" / "responses", RESPONSES)
+    responses = read_parts(folder / "responses", RESPONSES)
     texts = {(row["prompt_id"], row["language"], row["index"]): row["text"] for row in responses}
     found = []
-    for score in read_parts(run / "iteration-1" / "scores", SCORES):
-        parts = {part["name"]: part["value"] for part in score["components"]}
+    for row in read_parts(folder / "scores", SCORES):
+        parts = {part["name"]: part["value"] for part in row["components"]}
         if parts.get("explains") == 1:
-            text = texts[score["prompt_id"], score["language"], score["index"]]
-            found.append((parts["vote_share"], right(score["prompt_id"], score["language"], text)))
+            text = texts[row["prompt_id"], row["language"], row["index"]]
+            found.append((parts["vote_share"], right(row["prompt_id"], row["language"], text)))
     return found
 
 
@@ -101,12 +108,36 @@ def run_once(name: str, seed: int, work: Path, settings: Sequence[str]) -> dict[
     if not file.exists():
         recipe, *own = METHODS[name]
         align(load_config(recipe, [*COMMON, *own, f"output={run}", f"seed={seed}", *settings]))
-        found = {**measure(run / "iteration-1" / "model"), "labels": labels(run)}
-        write_json(file, {**found, "winners": winners(run) if name == "calm" else []})
-    found = read_json(file)
+        write_json(file, measure(run / "iteration-1" / "model"))
+    found = {**read_json(file), "labels": labels(run)}
+    found["winners"] = winners(run / "iteration-1") if name == "calm" else []
     facts, agreed = 100 * np.mean(found["right"]), 100 * np.mean(found["agreement"])
     print(f"{name}, seed {seed}: right {facts:.1f}, agreement {agreed:.1f}", flush=True)
     return found
+
+
+def shaky_votes(seed: int, work: Path) -> list[tuple[float, float]]:
+    """Winners of votes by few hot samples of the SFT model, which can be wrong."""
+    folder = work / "shaky-votes" / f"seed-{seed}"
+    config = load_config("calm", [f"output={folder}", f"seed={seed}", *SHAKY])
+    responses = sample(config, folder, Silent())
+    score(config, responses, folder, Silent())
+    return winners(folder)
+
+
+def difference(first: Sequence[tuple[str, bool]], second: Sequence[tuple[str, bool]]) -> str:
+    """A share less another in points, with its 95 % interval by bootstrap over the prompts of both."""
+    places = {prompt: i for i, prompt in enumerate(sorted({prompt for prompt, _ in (*first, *second)}))}
+    sums, counts = np.zeros((2, 2, len(places)))
+    for side, items in enumerate((first, second)):
+        for prompt, hit in items:
+            sums[side, places[prompt]] += hit
+            counts[side, places[prompt]] += 1
+    draws = np.random.default_rng(0).multinomial(len(places), [1 / len(places)] * len(places), 5000)
+    shares = (draws @ sums.T) / (draws @ counts.T)  # [draws, sides]
+    low, high = np.quantile(shares[:, 0] - shares[:, 1], [0.025, 0.975])
+    observed = sums.sum(axis=1) / counts.sum(axis=1)
+    return f"{100 * (observed[0] - observed[1]):.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def interval(runs: np.ndarray) -> str:
@@ -128,10 +159,17 @@ def main() -> None:
         name: [run_once(name, seed, options.work, options.settings) for seed in options.seeds]
         for name in METHODS
     }
-    options.output.write_text(report(measured, measure("lab:aligned")), encoding="utf-8")
+    shaky = [winner for seed in options.seeds for winner in shaky_votes(seed, options.work)]
+    text = report(measured, measure("lab:aligned"), shaky, options.settings)
+    options.output.write_text(text, encoding="utf-8")
 
 
-def report(measured: dict[str, list[dict[str, Any]]], start: dict[str, Any]) -> str:
+def report(
+    measured: dict[str, list[dict[str, Any]]],
+    start: dict[str, Any],
+    shaky: Sequence[tuple[float, float]],
+    settings: Sequence[str],
+) -> str:
     """The tables."""
 
     def facts(found: dict[str, Any], columns: slice) -> np.ndarray:
@@ -142,8 +180,9 @@ def report(measured: dict[str, list[dict[str, Any]]], start: dict[str, Any]) -> 
     lines = [
         "# CALM and CM-Align on tasks with an answer",
         "",
-        f"One iteration from `lab:aligned`, {seeds} seeds, {n} held-out prompts with an answer, temperature "
-        f"{TEMPERATURE:g}; 95 % intervals over seeds and prompts. Made by `experiments/answer_methods.py`.",
+        f"One iteration from `lab:aligned` with {' '.join(settings)}, {seeds} seeds; measured on {n} "
+        f"held-out prompts with an answer at temperature {TEMPERATURE:g}, 95 % intervals over seeds and prompts. Made by "
+        "`experiments/answer_methods.py`.",
         "",
         "| method | pairs | right labels % | right answers %, targets | change | right answers %, English | "
         "agreement of languages % | change |",
@@ -156,7 +195,7 @@ def report(measured: dict[str, list[dict[str, Any]]], start: dict[str, Any]) -> 
         agreed = np.array([found["agreement"] for found in runs])
         cells = [
             f"{np.mean([len(found['labels']) for found in runs]):.0f}",
-            f"{100 * np.mean([label for found in runs for label in found['labels']]):.1f}",
+            f"{100 * np.mean([ok and bad for found in runs for _, ok, bad in found['labels']]):.1f}",
             f"{100 * after.mean():.1f}",
             interval(after - facts(start, targets)),
             f"{100 * np.mean([facts(found, english) for found in runs]):.1f}",
@@ -171,18 +210,35 @@ def report(measured: dict[str, list[dict[str, Any]]], start: dict[str, Any]) -> 
         "",
         "Reference by consistency less reference at random, right answers in the targets: "
         f"{interval(by_consistency - by_chance)} points.",
+    ]
+    for what, place in (("right chosen answers", 1), ("right labels (chosen right, rejected wrong)", 2)):
+        sides = [
+            [(row[0], all(row[1 : place + 1])) for found in measured[name] for row in found["labels"]]
+            for name in (CONSISTENT, AT_RANDOM)
+        ]
+        lines += ["", f"The same of {what} in the pairs: {difference(*sides)} points."]
+    lines += [
         "",
         "## The vote",
         "",
-        "| least share | questions | winner right % |",
-        "|---|---|---|",
+        f"By calm's own samples ({len(LANGUAGES)} languages, 6 each), and by few hot ones of the SFT model "
+        f"({', '.join(SHAKY)}), whose votes can be wrong. Exact 95 % intervals.",
+        "",
+        "| least share | questions | winner right % | of few hot samples | winner right % |",
+        "|---|---|---|---|---|",
     ]
-    votes = np.array([winner for found in measured["calm"] for winner in found["winners"]])
-    for share in SHARES:
-        kept = votes[votes[:, 0] >= share]
-        if len(kept):
-            lines.append(f"| {share:g} | {len(kept)} | {100 * kept[:, 1].mean():.1f} |")
+    own = [winner for found in measured["calm"] for winner in found["winners"]]
+    lines += [f"| {share:g} | {vote(own, share)} | {vote(shaky, share)} |" for share in SHARES]
     return "\n".join(lines) + "\n"
+
+
+def vote(winners: Sequence[tuple[float, float]], least: float) -> str:
+    """How many questions have a winner of a share, and how often it is right."""
+    kept = [ok for share, ok in winners if share >= least]
+    if not kept:
+        return "0 | "
+    found = exact_share(int(sum(kept)), len(kept))
+    return f"{len(kept)} | {100 * found.mean:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 
 if __name__ == "__main__":
