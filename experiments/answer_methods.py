@@ -181,8 +181,8 @@ def report(
         "# CALM and CM-Align on tasks with an answer",
         "",
         f"One iteration from `lab:aligned` with {' '.join(settings)}, {seeds} seeds; measured on {n} "
-        f"held-out prompts with an answer at temperature {TEMPERATURE:g}, 95 % intervals over seeds and prompts. Made by "
-        "`experiments/answer_methods.py`.",
+        f"held-out prompts with an answer at temperature {TEMPERATURE:g}, 95 % intervals over seeds and "
+        "prompts. Made by `experiments/answer_methods.py`.",
         "",
         "| method | pairs | right labels % | right answers %, targets | change | right answers %, English | "
         "agreement of languages % | change |",
