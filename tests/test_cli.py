@@ -355,7 +355,9 @@ def test_a_run_that_was_stopped_ends_as_the_undisturbed_one(
 ) -> None:
     folder, output = finished[0], tmp_path / "run"
     arguments = ["align", "icr", *small, "training.save_steps=1", f"output={output}"]
-    command = [sys.executable, "-c", "from lingualign.cli import main; main()", *arguments]
+    # A shell that runs the tests in the background has its jobs ignore Ctrl-C, and they pass that on.
+    heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{heeds}; from lingualign.cli import main; main()", *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         deadline = time.monotonic() + 300
         while not any(output.glob(once_there)):
