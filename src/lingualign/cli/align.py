@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lingualign.cli.arguments import AllowMissing, Arguments, Json, RecomputeCorrupt, load
-from lingualign.cli.reporters import make_reporter, stdout_console
+from lingualign.cli.reporters import make_reporter, print_run
 
 
 def command(
@@ -29,17 +29,13 @@ def command(
     """
     config = load(arguments, allow_missing)
     reporter = make_reporter(json)
-    from lingualign.measures.table import measure_tables
     from lingualign.pipeline.run import align
 
     measures = align(config, reporter, recompute_corrupt)
     if json:
         reporter.result("measures", measures)
         return
-    console = stdout_console()
-    for table in measure_tables(measures):
-        console.print(table)
-    console.print(measures["iterations"][-1]["verdict"]["sentence"], soft_wrap=True, markup=False)
+    console = print_run(measures)
     console.print(
         f"Aligned model: {config.run_folder / f'iteration-{config.iterations}' / 'model'}", soft_wrap=True
     )

@@ -44,6 +44,17 @@ def stdout_console() -> Console:
     return console
 
 
+def print_run(measures: dict[str, Any]) -> Console:
+    """Prints the tables and the verdict of a run, and gives the console for more."""
+    from lingualign.measures.table import measure_tables
+
+    console = stdout_console()
+    for table in measure_tables(measures):
+        console.print(table)
+    console.print(measures["iterations"][-1]["verdict"]["sentence"], soft_wrap=True, markup=False)
+    return console
+
+
 def duration(seconds: float) -> str:
     """A duration for people: `4.2 s`, `3 min 05 s`, `2 h 10 min`."""
     if seconds < 60:

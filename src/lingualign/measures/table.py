@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -20,21 +20,13 @@ def _table(measures: Mapping[str, Any], iteration: Mapping[str, Any]) -> Table:
     start, sampled, greedy = measures["start"], iteration["sampled"], iteration["greedy"]
     in_lab = measures["judge"]["kind"] == "lab"
     temperature = measures["temperature"]
-    table = Table(
-        title=f"Iteration {iteration['iteration']} against the starting policy, on "
+    table = results_table(
+        f"Iteration {iteration['iteration']} against the starting policy, on "
         f"{measures['held_out_prompts']} held-out prompts a language",
+        ["language", *_headings(in_lab, temperature)],
         caption=f"Judge: {measures['judge']['label']}. Wins count ties half, with 95 % bootstrap intervals. "
         f"a -> b: from the start to this iteration, at T={temperature:g} unless greedy is written.",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        title_style="bold",
-        title_justify="left",
-        caption_justify="left",
     )
-    table.add_column("language", no_wrap=True, vertical="bottom")
-    for heading in _headings(in_lab, temperature):
-        table.add_column(heading, justify="right", no_wrap=True)
     for language in measures["languages"]:
         name = f"{language} (source)" if language == measures["source_language"] else language
         before, after = start["sampled"]["languages"][language], sampled["languages"][language]
@@ -58,6 +50,27 @@ def _table(measures: Mapping[str, Any], iteration: Mapping[str, Any]) -> Table:
         interval_text(greedy["target_win_rate"]),
         style="bold",
     )
+    return table
+
+
+def results_table(
+    title: str, headings: Sequence[str], rows: Sequence[Sequence[str]] = (), caption: str = ""
+) -> Table:
+    """A table of results; the first column names the row, the others are aligned on the right."""
+    table = Table(
+        title=title,
+        caption=caption,
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        title_style="bold",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if place else "left", no_wrap=True, vertical="bottom")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

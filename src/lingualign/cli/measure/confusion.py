@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lingualign.cli.arguments import Json
-from lingualign.cli.measure.output import Format, OptionalOutput, emit, language_codes, results_table
+from lingualign.cli.measure.output import Format, OptionalOutput, emit, language_codes
 from lingualign.cli.reporters import make_reporter
 from lingualign.errors import InputError
+from lingualign.measures.table import interval_text, results_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -112,8 +113,6 @@ def _tables(measured: Mapping[str, Any]) -> list[Table]:
 
 
 def _rates(found: Mapping[str, Any]) -> list[str]:
-    from lingualign.measures.table import interval_text
-
     lcpr = found["lcpr"]
     return [
         *(interval_text(found[name]) for name in ("lpr", "line_accuracy", "wpr")),

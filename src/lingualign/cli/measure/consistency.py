@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lingualign.cli.arguments import Json
-from lingualign.cli.measure.output import Format, OptionalOutput, emit, results_table
+from lingualign.cli.measure.output import Format, OptionalOutput, emit
 from lingualign.cli.reporters import make_reporter
-from lingualign.measures.table import interval_text
+from lingualign.measures.table import interval_text, results_table
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lingualign.cli.arguments import AllowMissing, Arguments, Json, Output, load
-from lingualign.cli.reporters import make_reporter, stdout_console
+from lingualign.cli.reporters import make_reporter, print_run
 
 
 def command(
@@ -29,14 +29,10 @@ def command(
     """
     config = load(arguments, allow_missing)
     reporter = make_reporter(json)
-    from lingualign.measures.table import measure_tables
     from lingualign.pipeline.single import measure
 
     measures = measure(config, model, output, reporter)
     if json:
         reporter.result("measures", measures)
         return
-    console = stdout_console()
-    for table in measure_tables(measures):
-        console.print(table)
-    console.print(measures["iterations"][-1]["verdict"]["sentence"], soft_wrap=True, markup=False)
+    print_run(measures)

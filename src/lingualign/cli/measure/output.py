@@ -72,30 +72,6 @@ def language_codes(text: str) -> list[str]:
     return [code.strip() for code in text.split(",") if code.strip()]
 
 
-def results_table(
-    title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str = ""
-) -> Table:
-    """A table of results; the first column names the row, the others are aligned on the right."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(
-        title=title,
-        caption=caption,
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        title_style="bold",
-        title_justify="left",
-        caption_justify="left",
-    )
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if place == 0 else "right", no_wrap=True, vertical="bottom")
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
 def markdown(table: Table) -> str:
     """A table as GitHub's Markdown, its title and caption as paragraphs."""
     cells = [[_flat(str(column.header)), *map(_flat, map(str, column.cells))] for column in table.columns]

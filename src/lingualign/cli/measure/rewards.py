@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lingualign.cli.arguments import AllowMissing, Arguments, Json, Output, load
-from lingualign.cli.measure.output import Format, emit, results_table
+from lingualign.cli.measure.output import Format, emit
 from lingualign.cli.reporters import make_reporter
-from lingualign.measures.table import interval_text
+from lingualign.measures.table import interval_text, results_table
 
 if TYPE_CHECKING:
     from rich.table import Table

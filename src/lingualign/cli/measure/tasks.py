@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lingualign.cli.arguments import Json
-from lingualign.cli.measure.output import Format, OptionalOutput, emit, language_codes, results_table
+from lingualign.cli.measure.output import Format, OptionalOutput, emit, language_codes
 from lingualign.cli.reporters import make_reporter
 from lingualign.errors import InputError
+from lingualign.measures.table import results_table
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich import box
 from rich.table import Table
 
 from lingualign.measures.intervals import LEVEL, MEAN
-from lingualign.measures.table import interval_text
+from lingualign.measures.table import interval_text, results_table
 
 MEAN_ROW = "mean"
 
@@ -22,36 +21,12 @@ def answer_tables(measured: Mapping[str, Any]) -> list[Table]:
     return tables
 
 
-def _table(title: str, caption: str, headings: list[str]) -> Table:
-    table = Table(
-        title=title,
-        caption=caption,
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        title_style="bold",
-        title_justify="left",
-        caption_justify="left",
-    )
-    table.add_column("language", no_wrap=True, vertical="bottom")
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
-
-
 def _win_table(measured: Mapping[str, Any]) -> Table:
-    table = _table(
+    table = results_table(
         "Answers against the baseline's",
-        f"Judge: {measured['judge']}. 95 % intervals by bootstrap over prompts; p of a draw, by sign flips, "
-        f"adjusted for the number of languages (Holm). *: significant at {100 * LEVEL:g} %.",
-        [
-            "wins %",
-            "wins %\nlength-controlled",
-            "wins %\ndiscrete",
-            "p",
-            "judged",
-            "failed",
-        ],
+        ["language", "wins %", "wins %\nlength-controlled", "wins %\ndiscrete", "p", "judged", "failed"],
+        caption=f"Judge: {measured['judge']}. 95 % intervals by bootstrap over prompts; p of a draw, by sign "
+        f"flips, adjusted for the number of languages (Holm). *: significant at {100 * LEVEL:g} %.",
     )
     rows = {code: found["wins"] for code, found in measured["languages"].items()}
     for code, wins in [*rows.items(), (MEAN_ROW, measured[MEAN]["wins"])]:
@@ -75,11 +50,11 @@ def _win_table(measured: Mapping[str, Any]) -> Table:
 
 def _language_table(measured: Mapping[str, Any]) -> Table:
     compared = MEAN in measured
-    table = _table(
+    table = results_table(
         "The language of the answers" + (", from the baseline's to the model's" if compared else ""),
-        "Of answers and lines whose language can be told. Words: answers without a word in a foreign script. "
-        f"{'*: the change is significant at 5 %, adjusted for the number of languages.' if compared else ''}",
-        ["prompts", "right\nlanguage %", "all lines\nright %", "words %", "undecided", "length"],
+        ["language", "prompts", "right\nlanguage %", "all lines\nright %", "words %", "undecided", "length"],
+        caption="Of answers and lines whose language can be told. Words: answers without a word in a foreign "
+        f"script.{' *: the change is significant at 5 %, adjusted for the languages.' if compared else ''}",
     )
     for code, found in measured["languages"].items():
         sides = [found["baseline"], found["model"]] if compared else [found["model"]]
