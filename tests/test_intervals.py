@@ -47,6 +47,13 @@ def test_languages_may_have_different_numbers_of_responses() -> None:
     assert found["sw"].low == found["sw"].high == 1.0
 
 
+def test_many_languages_with_a_prompt_each_have_a_mean() -> None:
+    values = {f"l{i}": [float(i % 2)] for i in range(30)}
+    found = bootstrap(values, resamples=300, clusters={code: [code] for code in values})
+    assert found["l1"].low == found["l1"].high == 1.0
+    assert 0.2 < found["mean"].low < 0.5 < found["mean"].high < 0.8
+
+
 @pytest.mark.parametrize("values", [{"de": []}, {}, {"de": [1.0], "sw": [1.0, 0.0]}])
 def test_values_that_do_not_fit_together_are_refused(values: dict[str, list[float]]) -> None:
     with pytest.raises(ValueError, match="same number of values"):

@@ -92,7 +92,8 @@ def bootstrap(
     result = {
         language: interval(observed[i], means[:, i], int(in_language[i])) for i, language in enumerate(values)
     }
-    result[MEAN] = interval(observed.mean(), means.mean(axis=1), int((counts > 0).any(axis=0).sum()))
+    of_those_drawn = np.nanmean(means, axis=1)  # of few prompts in many languages some draw has none of one
+    result[MEAN] = interval(observed.mean(), of_those_drawn, int((counts > 0).any(axis=0).sum()))
     return result
 
 
