@@ -232,7 +232,7 @@ class LanguageIdentifier:
     """
 
     def __init__(self, languages: Sequence[str]) -> None:
-        self.languages = [resolve(code) for code in dict.fromkeys([*languages, "en"])]
+        self.languages = tuple(resolve(code) for code in dict.fromkeys([*languages, "en"]))
 
     def identify(self, text: str) -> str | None:
         """The code of the text's language, or None where it is undecided.
@@ -240,21 +240,26 @@ class LanguageIdentifier:
         Where the run holds two varieties of one language (`pt-BR` and `pt-PT`), a text in it is undecided
         between them.
         """
-        prose = prose_of(text)
-        script, letters = leading_script(prose)
-        if script is None or letters < _MIN_LETTERS:
-            return None
-        candidates = [language for language in self.languages if script in scripts_of(language)]
-        if not candidates:
-            return _likeliest(script, prose)
-        by_label: dict[str, list[str]] = {}
-        for candidate in candidates:
-            by_label.setdefault(candidate.code.split("-")[0], []).append(candidate.code)
-        if script != "Latn" and len(by_label) == 1:
-            label: str | None = next(iter(by_label))
-        else:
-            label = _decide(frozenset(by_label), script, prose, letters)
-        return by_label[label][0] if label is not None and len(by_label[label]) == 1 else None
+        return _identify(self.languages, text)
+
+
+@lru_cache(maxsize=16384)  # the same answers and lines are asked about by several measures
+def _identify(languages: tuple[Language, ...], text: str) -> str | None:
+    prose = prose_of(text)
+    script, letters = leading_script(prose)
+    if script is None or letters < _MIN_LETTERS:
+        return None
+    candidates = [language for language in languages if script in scripts_of(language)]
+    if not candidates:
+        return _likeliest(script, prose)
+    by_label: dict[str, list[str]] = {}
+    for candidate in candidates:
+        by_label.setdefault(candidate.code.split("-")[0], []).append(candidate.code)
+    if script != "Latn" and len(by_label) == 1:
+        label: str | None = next(iter(by_label))
+    else:
+        label = _decide(frozenset(by_label), script, prose, letters)
+    return by_label[label][0] if label is not None and len(by_label[label]) == 1 else None
 
 
 def _decide(labels: frozenset[str], script: str, prose: str, letters: int) -> str | None:

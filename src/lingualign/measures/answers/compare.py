@@ -23,7 +23,8 @@ from lingualign.measures.answers.length_controlled import (
 from lingualign.measures.answers.preferences import head_to_head, win_shares
 from lingualign.measures.intervals import MEAN, RESAMPLES, Clusters, Interval, bootstrap, compare_paired
 from lingualign.measures.language.code_switching import Switches, find_switches, summarise_switches
-from lingualign.measures.language.language_confusion import Completion, measure_language_confusion
+from lingualign.measures.language.confusion_rates import CellRates, find_confusion, pass_rates
+from lingualign.measures.language.confusion_tokens import counts_words, is_latin_word, make_tokeniser
 
 if TYPE_CHECKING:
     from lingualign.pairs.filters import Identifier
@@ -83,21 +84,24 @@ def describe(
         reader: How they are looked at.
         resamples: Of intervals.
     """
-    completions = [
-        Completion(source="", language=code, text=text, prompt_id=str(key))
-        for code, side in sides.items()
-        for text, key in zip(side.texts, clusters[code], strict=True)
-    ]
-    confusion = measure_language_confusion(
-        completions, reader.identifier, reader.english_words, undecided="skip", resamples=resamples
-    )
-    rates = {code: found for (_, code), found in confusion.cells.items()}
+    words = reader.english_words
+    is_english = is_latin_word if words is None else words.__contains__
+
+    def confusion(code: str) -> CellRates:
+        cut = make_tokeniser(code)
+        found = [
+            find_confusion(text, code, reader.identifier, cut, is_english, undecided="skip")
+            for text in sides[code].texts
+        ]
+        counted = counts_words(code, "script" if words is None else "list")
+        return pass_rates(found, counted, clusters[code], resamples)
+
     return {
         code: {
             "prompts": len(set(clusters[code])),
             "mean_length": float(side.lengths.mean()),
             "language": asdict(summarise_switches(side.switches, clusters[code])),
-            "confusion": asdict(rates[code]),
+            "confusion": asdict(confusion(code)),
         }
         for code, side in sides.items()
     }
