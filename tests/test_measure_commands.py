@@ -211,3 +211,13 @@ def test_questions_before_and_after_with_a_verdict(family_folder: FamilyFolder, 
     assert (changed["verdict"]["verdict"] == "ship") == (change >= -0.02)
     refused(call("measure", "tasks", "--model", before, "--before", before), "One of --tasks and --questions")
     refused(call(*command, tmp_path / "none", "--model", before), "files of questions in sw")
+
+
+def test_a_prompt_each_in_many_languages_is_measured(tmp_path: Path) -> None:
+    codes = ["en", "de", "fr", "es", "it", "sw", "ru", "zh", "ja", "ko", "ar", "hi", "th", "tr"]
+    rows = [{"id": code, "language": code, "output": f"{code} {i} Hello"} for i, code in enumerate(codes)]
+    ours, theirs = (rows_file(tmp_path / name, rows) for name in ("a.jsonl", "b.jsonl"))
+    command = ["measure", "--responses", ours, "--baseline", theirs, "--languages", ",".join(codes)]
+    result = call(*command, "-o", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    assert section(tmp_path / "out", "answers")["mean"]["changes"]["length"]["difference"]["low"] is None

@@ -70,7 +70,7 @@ def bootstrap(
 
     Returns:
         An interval a language, and under "mean" that of the unweighted mean over the languages; n counts
-        clusters.
+        clusters. Its ends are NaN where no draw has clusters of all languages: of one prompt each in many.
 
     Raises:
         ValueError: A language has no values, or without clusters not as many as the others.
@@ -84,7 +84,8 @@ def bootstrap(
 
     def interval(mean: float, draws: np.ndarray, n: int) -> Interval:
         # A draw without any cluster of a language says nothing of it.
-        low, high = np.nanquantile(draws, [LEVEL / 2, 1 - LEVEL / 2])
+        told = draws[~np.isnan(draws)]
+        low, high = np.quantile(told, [LEVEL / 2, 1 - LEVEL / 2]) if told.size else (np.nan, np.nan)
         return Interval(float(mean), float(low), float(high), n)
 
     observed = sums.sum(axis=1) / counts.sum(axis=1)
@@ -92,8 +93,7 @@ def bootstrap(
     result = {
         language: interval(observed[i], means[:, i], int(in_language[i])) for i, language in enumerate(values)
     }
-    of_those_drawn = np.nanmean(means, axis=1)  # of few prompts in many languages some draw has none of one
-    result[MEAN] = interval(observed.mean(), of_those_drawn, int((counts > 0).any(axis=0).sum()))
+    result[MEAN] = interval(observed.mean(), means.mean(axis=1), int((counts > 0).any(axis=0).sum()))
     return result
 
 

@@ -54,9 +54,9 @@ def emit(
     if output is not None:
         from lingualign.pipeline.measuring_files import keep_section
 
-        keep_section(output, section, measured)
+        keep_section(output, section, _without_nan(measured))
     if json:
-        reporter.result(section, dict(measured))
+        reporter.result(section, _without_nan(measured))
         return
     for table in tables(measured):
         if form == "markdown":
@@ -70,6 +70,15 @@ def emit(
 def language_codes(text: str) -> list[str]:
     """Codes with commas between them."""
     return [code.strip() for code in text.split(",") if code.strip()]
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with null for what could not be estimated: JSON has no NaN."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and value != value else value
 
 
 def markdown(table: Table) -> str:
