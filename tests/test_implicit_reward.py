@@ -56,7 +56,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ScoredSequence]]
         calls.extend((model.name, sequence) for sequence in sequences)
         return np.array([known[model.name][index % 2] for index in range(len(sequences))])
 
-    monkeypatch.setattr("lingualign.rewards.implicit.sequence_logprobs", stub)
+    monkeypatch.setattr("lingualign.logprobs.sequence_logprobs", stub)
     return calls
 
 

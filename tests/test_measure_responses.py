@@ -155,7 +155,11 @@ def test_a_failed_judgement_is_counted_and_not_guessed(
         (["--languages", ""], "names no language"),
         (["--languages", "xx"], "xx"),
         (["--judge", "lab"], "there is one file of answers"),
-        (["--judge", "server", "--baseline", "{theirs}", "measures.server.url=http://x/v1"], "--output"),
+        (
+            ["--judge", "server", "--baseline", "{theirs}", "measures.server.url=http://x/v1"]
+            + ["measures.server.model=m"],
+            "--output",
+        ),
         (["--judge", "server", "--baseline", "{theirs}", "-o", "{out}"], "measures.server.url"),
         (["--judge", "lab", "--baseline", "{theirs}"], "not one of the lab's"),
         (["--judge", "reward-model", "--baseline", "{theirs}"], "measures.reward_model"),

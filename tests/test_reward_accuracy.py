@@ -13,7 +13,6 @@ from lingualign.logprobs import ScoredSequence, sequence_logprobs
 from lingualign.measures.intervals import exact_share
 from lingualign.measures.reward_accuracy import (
     PairRewards,
-    pair_rewards,
     pair_rewards_of_file,
     reward_accuracy,
     verdicts,
@@ -22,7 +21,7 @@ from lingualign.measures.reward_accuracy import (
 from lingualign.measures.reward_bench import PUBLISHED_COUNTS, SECTIONS, XSTEST_SWAPPED
 from lingualign.prompts import ChatFormat, Prompt
 from lingualign.records import Message, Pair, Score
-from lingualign.rewards import Candidates, ImplicitReward, score_of
+from lingualign.rewards import Candidates, ImplicitReward, pair_rewards, score_of
 
 XSTEST = ("xstest-should-refuse", "xstest-should-respond")
 

@@ -11,7 +11,7 @@ from lingualign.measures.answers.length_controlled import (
     FOLDS,
     Comparison,
     answer_lengths,
-    length_controlled_win_rate,
+    length_controlled_by_language,
 )
 from lingualign.measures.intervals import MEAN, Interval, bootstrap
 from lingualign.measures.win_rate import outcome
@@ -174,14 +174,17 @@ def _controlled(
     seed: int,
 ) -> dict[str, Interval]:
     """Length-controlled win rates by language, and under "mean" over the target languages."""
-    values = {}
+    comparisons = {}
     for code, found in outcomes.items():
-        if sum(value is not None for value in found) < FOLDS:
-            continue
-        base = answer_lengths([row["text"] for row in start.responses[code]], reader.unit, reader.tokenizer)
-        preferences = [None if value is None else 1 + value for value in found]
-        fitted = length_controlled_win_rate(Comparison(preferences, base, looked[code].lengths))
-        values[code] = fitted.values.tolist()
+        if sum(value is not None for value in found) >= FOLDS:
+            base = [row["text"] for row in start.responses[code]]
+            comparisons[code] = Comparison(
+                [None if value is None else 1 + value for value in found],
+                answer_lengths(base, reader.unit, reader.tokenizer),
+                looked[code].lengths,
+            )
+    fitted = length_controlled_by_language(comparisons)
+    values = {code: found.values.tolist() for code, found in fitted.items()}
     return _by_language(values, {code: prompts[code] for code in values}, source_language, resamples, seed)
 
 

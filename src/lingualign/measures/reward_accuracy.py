@@ -26,7 +26,6 @@ from lingualign.measures.intervals import MEAN, Change, Interval, bootstrap, com
 from lingualign.measures.reward_bench import SECTIONS
 from lingualign.prompts import Prompt
 from lingualign.prompts.files import read_rows
-from lingualign.records import Message, Pair, Response
 
 if TYPE_CHECKING:
     from lingualign.rewards import Reward
@@ -242,45 +241,6 @@ def _agreements(
     return agreements
 
 
-def pair_rewards(
-    reward: Reward, pairs: Sequence[Pair], source_prompts: Mapping[str, Prompt] | None = None
-) -> list[tuple[float | None, float | None]]:
-    """Rewards of the chosen and the rejected response of preference pairs.
-
-    Args:
-        reward: Any reward or judge of the package.
-        pairs: In any languages; the last message of `chosen` and of `rejected` is the response.
-        source_prompts: A pair's `prompt_id` -> its prompt in the source language, for rewards that read it
-            (the implicit reward under a source context). None: the pair's own prompt stands in.
-
-    Returns:
-        (chosen, rejected) a pair, in order; None where the reward has nothing to say.
-    """
-    from lingualign.rewards import Candidates
-
-    batch = []
-    for pair in pairs:
-        prompt = Prompt(pair["prompt_id"], pair["language"], tuple(pair["prompt"]))
-        source = prompt if source_prompts is None else source_prompts[prompt.id]
-        responses = [
-            _response(pair, 0, pair["chosen"], pair["chosen_finished"]),
-            _response(pair, 1, pair["rejected"], pair["rejected_finished"]),
-        ]
-        batch.append(Candidates(prompt, source, responses))
-    return [(better["reward"], worse["reward"]) for better, worse in reward.score(batch)]
-
-
-def _response(pair: Pair, index: int, messages: Sequence[Message], finished: bool) -> Response:
-    return Response(
-        prompt_id=pair["prompt_id"],
-        language=pair["language"],
-        index=index,
-        text=messages[-1]["content"],
-        finish_reason="stop" if finished else "length",
-        num_tokens=0,  # nobody sampled it
-    )
-
-
 def pair_rewards_of_file(
     path: Path, language: str, reward: Reward, source_prompts: Mapping[str, Prompt] | None = None
 ) -> PairRewards:
@@ -291,12 +251,13 @@ def pair_rewards_of_file(
             and `subset` and `id` where there are subsets and names.
         language: Of the pairs.
         reward: Scores them.
-        source_prompts: See `pair_rewards`; by the number of the row from 0.
+        source_prompts: See `lingualign.rewards.pair_rewards`; by the number of the row from 0.
 
     Raises:
         InputError: The file is wrong, or a row lacks a field.
     """
     from lingualign.pipeline.labelled import read_labelled
+    from lingualign.rewards import pair_rewards
 
     rows = read_rows(path)
     scored = pair_rewards(reward, read_labelled(path, language), source_prompts)

@@ -26,7 +26,7 @@ Judged = dict[str, list[Judgement]]
 JUDGE_CACHE = "judge_cache.jsonl"  # what a judge behind a server has answered
 
 
-def make_reader(measures: MeasuresConfig, languages: Sequence[str], tokenizer: Any = None) -> Reader:
+def make_reader(config: RunConfig, languages: Sequence[str]) -> Reader:
     """How texts are looked at, by the settings of a run.
 
     Raises:
@@ -34,7 +34,12 @@ def make_reader(measures: MeasuresConfig, languages: Sequence[str], tokenizer: A
     """
     from lingualign.measures.language.confusion_tokens import read_english_words
 
-    words = measures.english_words
+    measures = config.measures
+    words, tokenizer = measures.english_words, None
+    if measures.length_unit == "tokens":
+        from lingualign.models import load_tokenizer
+
+        tokenizer = load_tokenizer(config.policy, trust_remote_code=config.trust_remote_code)
     return Reader(
         make_identifier(measures.identifier, languages),
         None if words is None else read_english_words(Path(words).expanduser()),
@@ -50,7 +55,9 @@ def check_judge(config: RunConfig, kind: str) -> None:
         InputError: A folder, an address, a key or a template is missing or wrong.
     """
     if kind == "reward-model":
-        _check_reward_model(config)
+        from lingualign.rewards.reward_model import check_reward_model
+
+        check_reward_model(_judge_folder(config), "measures.reward_model")
     elif kind == "server":
         server_judge(config.measures, None, lambda done, total: None)
 
@@ -70,13 +77,10 @@ def server_judge(measures: MeasuresConfig, cache: Path | None, progress: Callabl
     from lingualign.judges import ServerPairwiseJudge
 
     server = measures.server
-    if not server.url or not server.model:
-        missing = "measures.server.url" if not server.url else "measures.server.model"
-        raise InputError(f"{missing}: judge 'server' needs it.", f"Set {missing}=...")
     return ServerPairwiseJudge(
         ChatServer(
-            server.url,
-            server.model,
+            str(server.url),
+            str(server.model),
             api_key_env=server.api_key_env,
             concurrency=server.concurrency,
             retries=server.retries,
@@ -89,25 +93,6 @@ def server_judge(measures: MeasuresConfig, cache: Path | None, progress: Callabl
         cache=cache,
         progress=progress,
     )
-
-
-def judge_by_server(
-    measures: MeasuresConfig, pairs: Mapping[str, Sequence[Pair]], cache: Path, reporter: Reporter, name: str
-) -> tuple[str, Judged]:
-    """Has pairs judged by a language model.
-
-    Returns:
-        The judge's name, and a judgement a pair, by language.
-
-    Raises:
-        InputError: See `ServerPairwiseJudge`.
-    """
-    items = [pair for rows in pairs.values() for pair in rows]
-    with reporter.stage(name, len(items), unit="requests") as task:
-        judge = server_judge(measures, cache, lambda done, total: task.update(done, total))
-        found = iter(judge.compare(items))
-        task.update(len(items), len(items))
-    return judge.name, {code: [next(found) for _ in rows] for code, rows in pairs.items()}
 
 
 class PreferenceOverStart:
@@ -172,9 +157,8 @@ def judge_matches(
         InputError: The judge lacks something, the instructions for example.
     """
     if kind == "server":
-        pairs = {code: [_pair(match, code) for match in rows] for code, rows in matches.items()}
-        return judge_by_server(config.measures, pairs, output / JUDGE_CACHE, reporter, "judgements")
-    reward = _scoring_judge(config, kind)
+        return _judge_by_server(config.measures, matches, output / JUDGE_CACHE, reporter)
+    reward = scoring_judge(config, kind)
     judged: Judged = {}
     with reporter.stage("judgements", sum(map(len, matches.values())), unit="pairs") as task:
         done = 0
@@ -192,8 +176,19 @@ def judge_matches(
     return LABELS[kind], judged
 
 
-def _pair(match: Match, language: str) -> Pair:
-    return Pair(_instruction(match), match.baseline.text, match.answer.text, language, match.key)
+def _judge_by_server(
+    measures: MeasuresConfig, matches: Mapping[str, Sequence[Match]], cache: Path, reporter: Reporter
+) -> tuple[str, Judged]:
+    pairs = [
+        Pair(_instruction(match), match.baseline.text, match.answer.text, code, match.key)
+        for code, rows in matches.items()
+        for match in rows
+    ]
+    with reporter.stage("judgements", len(pairs), unit="requests") as task:
+        judge = server_judge(measures, cache, lambda done, total: task.update(done, total))
+        found = iter(judge.compare(pairs))
+        task.update(len(pairs), len(pairs))
+    return judge.name, {code: [next(found) for _ in rows] for code, rows in matches.items()}
 
 
 def _instruction(match: Match) -> str:
@@ -205,7 +200,8 @@ def _instruction(match: Match) -> str:
     return match.instruction
 
 
-def _scoring_judge(config: RunConfig, kind: str) -> Reward:
+def scoring_judge(config: RunConfig, kind: str) -> Reward:
+    """Makes a judge that needs no other model of the run: lab or reward-model."""
     if kind == "lab":
         from lingualign.rewards import GoldReward
 
@@ -213,22 +209,12 @@ def _scoring_judge(config: RunConfig, kind: str) -> Reward:
     from lingualign.models import resolve_device
     from lingualign.rewards.reward_model import RewardModel
 
-    folder = _check_reward_model(config)
-    return RewardModel.load(folder, resolve_device(config.device), config.reward.batch_tokens)
+    check_judge(config, kind)
+    return RewardModel.load(_judge_folder(config), resolve_device(config.device), config.reward.batch_tokens)
 
 
-def _check_reward_model(config: RunConfig) -> Path:
-    """The folder of the judging reward model."""
-    from lingualign.rewards.reward_model import check_reward_model
-
-    if not config.measures.reward_model:
-        raise InputError(
-            "measures.reward_model: judge 'reward-model' needs the folder of one.",
-            "Set measures.reward_model=FOLDER.",
-        )
-    folder = Path(config.measures.reward_model).expanduser()
-    check_reward_model(folder, "measures.reward_model")
-    return folder
+def _judge_folder(config: RunConfig) -> Path:
+    return Path(str(config.measures.reward_model)).expanduser()
 
 
 def _scores(reward: Reward, matches: Sequence[Match], texts: Sequence[str]) -> list[float]:

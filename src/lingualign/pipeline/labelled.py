@@ -10,7 +10,7 @@ from lingualign.errors import InputError
 from lingualign.pairs.base import Side, make_pair
 from lingualign.pipeline.inputs import prompts_from_lab
 from lingualign.prompts import ParallelPrompts, Prompt
-from lingualign.prompts.files import SUFFIXES, Row, read_rows
+from lingualign.prompts.files import Row, language_files, read_rows
 from lingualign.records import Message, Pair
 
 LAB_LABELS = 300  # labelled English pairs of the lab, to check a reward on
@@ -118,7 +118,7 @@ def _labelled_messages(row: Row, name: str) -> list[Message]:
     )
 
 
-def language_files(path: Path, languages: Sequence[str], source_language: str) -> dict[str, Path]:
+def labelled_files(path: Path, languages: Sequence[str], source_language: str) -> dict[str, Path]:
     """Files of labelled pairs by language.
 
     Args:
@@ -133,7 +133,7 @@ def language_files(path: Path, languages: Sequence[str], source_language: str) -
         return {source_language: path}
     files: dict[str, Path] = {}
     for code in languages:
-        found = [path / f"{code}{suffix}" for suffix in SUFFIXES if (path / f"{code}{suffix}").is_file()]
+        found = language_files(path, code)
         if len(found) > 1:
             raise InputError(f"{path} has {' and '.join(f.name for f in found)}.", "Leave one of them.")
         if found:

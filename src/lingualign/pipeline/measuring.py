@@ -9,10 +9,9 @@ from lingualign.config import RunConfig
 from lingualign.measures.judges import judge_kind, judge_label
 from lingualign.measures.measure import DecodingMeasure, JudgedAnswers, measure_answers
 from lingualign.measures.verdict import run_verdict
-from lingualign.models import load_tokenizer, resolve_device
 from lingualign.pipeline.bench import Bench
 from lingualign.pipeline.folder import Stage
-from lingualign.pipeline.judging import JUDGE_CACHE, PreferenceOverStart, make_reader
+from lingualign.pipeline.judging import JUDGE_CACHE, PreferenceOverStart, make_reader, scoring_judge
 from lingualign.pipeline.plan import DECODINGS, ModelRef, Plan, measure_name
 from lingualign.pipeline.rewarding import implicit_reward
 from lingualign.pipeline.stages import (
@@ -86,17 +85,9 @@ def make_judge(bench: Bench, start: Path, reference: Path, starting: Path) -> Re
         return PreferenceOverStart(
             bench.config.measures, read_responses(starting), bench.folder.folder / JUDGE_CACHE
         )
-    if kind == "lab":
-        from lingualign.rewards import GoldReward
-
-        return GoldReward()
     if kind == "implicit":
         return implicit_reward(bench, start, reference)
-    from lingualign.rewards.reward_model import RewardModel
-
-    folder = Path(str(bench.config.measures.reward_model)).expanduser()
-    device = resolve_device(bench.config.device)
-    return RewardModel.load(folder, device, bench.config.reward.batch_tokens)
+    return scoring_judge(bench.config, kind)
 
 
 def read_answers(
@@ -114,10 +105,7 @@ def read_answers(
 
 def measure_all(config: RunConfig, folder: Path, heldout: ParallelPrompts, number: int) -> dict[str, Any]:
     """The measures of one policy, in both decodings, against the start."""
-    tokenizer = None
-    if config.measures.length_unit == "tokens":
-        tokenizer = load_tokenizer(config.policy, trust_remote_code=config.trust_remote_code)
-    reader = make_reader(config.measures, config.languages, tokenizer)
+    reader = make_reader(config, config.languages)
     pairwise = judge_kind(config) == "server"
     measured: dict[str, Any] = {}
     for decoding in DECODINGS:

@@ -69,12 +69,7 @@ def measure_responses(
             "A judge behind a server needs a folder for what it says.", "Give one: --output FOLDER."
         )
     answers = read_answers(responses, languages)
-    tokenizer = None
-    if config.measures.length_unit == "tokens":
-        from lingualign.models import load_tokenizer
-
-        tokenizer = load_tokenizer(config.policy, trust_remote_code=config.trust_remote_code)
-    reader = make_reader(config.measures, languages, tokenizer)
+    reader = make_reader(config, languages)
     head = {"responses": str(responses), "identifier": config.measures.identifier}
     if baseline is None:
         sides = {code: look([row.text for row in rows], code, reader) for code, rows in answers.items()}

@@ -15,7 +15,7 @@ from lingualign.measures.intervals import Change, Interval, compare_paired
 from lingualign.measures.verdict import Guard, Verdict
 from lingualign.models import check_compatible, load_model, load_tokenizer
 from lingualign.pipeline.progress import Reporter
-from lingualign.prompts.files import SUFFIXES
+from lingualign.prompts.files import language_files
 
 Changes = Mapping[str, Mapping[str, Change]]  # by metric, then by language
 
@@ -128,9 +128,7 @@ def measure_questions(
 
 def _file(folder: Path, language: str) -> Path:
     resolve(language)
-    files = [
-        folder / f"{language}{suffix}" for suffix in SUFFIXES if (folder / f"{language}{suffix}").is_file()
-    ]
+    files = language_files(folder, language)
     if len(files) != 1:
         raise InputError(
             f"{folder} has {len(files)} files of questions in {language}.", f"Give one: {language}.jsonl."

@@ -23,7 +23,7 @@ from lingualign.pipeline.fingerprints import ModelDigests, digest, prompts_diges
 from lingualign.pipeline.folder import RunFolder, Stage, open_run_folder, part_files
 from lingualign.pipeline.inputs import LAB_PROMPTS, all_prompts, load_heldout, prompts_from_lab, short_prompts
 from lingualign.pipeline.judging import check_judge
-from lingualign.pipeline.labelled import labelled_sources, language_files
+from lingualign.pipeline.labelled import labelled_files, labelled_sources
 from lingualign.pipeline.manifest import Manifest
 from lingualign.pipeline.measuring import (
     answer_and_judge,
@@ -221,7 +221,7 @@ def measure_rewards(config: RunConfig, pairs: Path, output: Path, reporter: Repo
     config = _placed(config, output)
     if config.reward.kind == NO_REWARD:
         raise InputError("reward.kind is none: there is nothing to measure.", "Choose a reward.")
-    files = language_files(pairs, config.languages, config.source_language)
+    files = labelled_files(pairs, config.languages, config.source_language)
     source = files.get(config.source_language)
     sources = {
         code: labelled_sources(path, source, config.source_language) if source else None

@@ -51,6 +51,12 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
+def language_files(folder: Path, language: str) -> list[Path]:
+    """Files of a folder that are named after a language, of any kind that is read: `sw.jsonl`, `sw.csv`."""
+    named = [folder / f"{language}{suffix}" for suffix in SUFFIXES]
+    return [path for path in named if path.exists()]
+
+
 def is_saved_dataset(path: Path) -> bool:
     """Whether `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote this folder."""
     return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()

@@ -17,7 +17,14 @@ from typing import Any
 from lingualign.config import DataConfig
 from lingualign.errors import InputError
 from lingualign.languages import resolve
-from lingualign.prompts.files import SUFFIXES, Row, is_saved_dataset, read_rows, read_saved_dataset
+from lingualign.prompts.files import (
+    SUFFIXES,
+    Row,
+    is_saved_dataset,
+    language_files,
+    read_rows,
+    read_saved_dataset,
+)
 from lingualign.records import Message
 
 ID_FIELDS = ("id", "prompt_id", "instruction_id")
@@ -170,8 +177,7 @@ def _check_all_there(found: Mapping[str, list[Row]], path: Path, languages: Sequ
 
 def _language_rows(folder: Path, language: str) -> list[Row]:
     """The rows of the one file, or saved dataset, that is named after the language."""
-    candidates = [folder / f"{language}{suffix}" for suffix in SUFFIXES]
-    candidates = [path for path in candidates if path.exists()]
+    candidates = language_files(folder, language)
     if is_saved_dataset(folder / language):
         candidates.append(folder / language)
     if len(candidates) > 1:

@@ -1,6 +1,6 @@
 """Rewards: what scores candidates, and whether it can be trusted."""
 
-from lingualign.rewards.base import Candidates, Reward, Tools, score_of
+from lingualign.rewards.base import Candidates, Reward, Tools, pair_rewards, score_of
 from lingualign.rewards.health import (
     CHECK_CONTEXT,
     RewardHealth,
@@ -21,6 +21,7 @@ __all__ = [
     "RewardHealth",
     "Tools",
     "labelled_accuracy",
+    "pair_rewards",
     "reward_health",
     "score_of",
 ]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from lingualign.prompts import ChatFormat, Prompt
-from lingualign.records import Component, Response, Score
+from lingualign.records import Component, Message, Pair, Response, Score
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -100,4 +100,41 @@ def score_of(response: Response, reward: float | None, **components: float) -> S
         index=response["index"],
         reward=None if reward is None else float(reward),
         components=[Component(name=name, value=float(value)) for name, value in components.items()],
+    )
+
+
+def pair_rewards(
+    reward: Reward, pairs: Sequence[Pair], source_prompts: Mapping[str, Prompt] | None = None
+) -> list[tuple[float | None, float | None]]:
+    """Rewards of the chosen and the rejected response of preference pairs.
+
+    Args:
+        reward: Any reward or judge of the package.
+        pairs: In any languages; the last message of `chosen` and of `rejected` is the response.
+        source_prompts: A pair's `prompt_id` -> its prompt in the source language, for rewards that read it
+            (the implicit reward under a source context). None: the pair's own prompt stands in.
+
+    Returns:
+        (chosen, rejected) a pair, in order; None where the reward has nothing to say.
+    """
+    batch = []
+    for pair in pairs:
+        prompt = Prompt(pair["prompt_id"], pair["language"], tuple(pair["prompt"]))
+        source = prompt if source_prompts is None else source_prompts[prompt.id]
+        responses = [
+            _response(pair, 0, pair["chosen"], pair["chosen_finished"]),
+            _response(pair, 1, pair["rejected"], pair["rejected_finished"]),
+        ]
+        batch.append(Candidates(prompt, source, responses))
+    return [(better["reward"], worse["reward"]) for better, worse in reward.score(batch)]
+
+
+def _response(pair: Pair, index: int, messages: Sequence[Message], finished: bool) -> Response:
+    return Response(
+        prompt_id=pair["prompt_id"],
+        language=pair["language"],
+        index=index,
+        text=messages[-1]["content"],
+        finish_reason="stop" if finished else "length",
+        num_tokens=0,  # nobody sampled it
     )

@@ -26,9 +26,8 @@ from typing import Literal
 
 import numpy as np
 
-from lingualign.prompts import Prompt
-from lingualign.records import Message, Pair, Response, Score
-from lingualign.rewards.base import Candidates, Reward
+from lingualign.records import Pair, Response, Score
+from lingualign.rewards.base import Reward, pair_rewards
 from lingualign.rewards.implicit import Context
 
 CHECK_CONTEXT: Mapping[Context, Context] = {
@@ -128,33 +127,13 @@ def labelled_accuracy(reward: Reward, pairs: Sequence[Pair]) -> float:
         reward: It scores the responses to each pair's own prompt.
         pairs: One or more. A tie counts as wrong.
     """
-    batch = [_candidates(pair) for pair in pairs]
-    scored = [[_number(score["reward"]) for score in scores] for scores in reward.score(batch)]
-    return sum(chosen > rejected for chosen, rejected in scored) / len(pairs)
+    scored = pair_rewards(reward, pairs)
+    return sum(_number(chosen) > _number(rejected) for chosen, rejected in scored) / len(pairs)
 
 
 def _number(reward: float | None) -> float:
     """A reward to compare by; nothing said is NaN, which is above nothing."""
     return math.nan if reward is None else reward
-
-
-def _candidates(pair: Pair) -> Candidates:
-    prompt_id = pair["prompt_id"]
-    prompt = Prompt(prompt_id, pair["language"], tuple(pair["prompt"]))
-
-    def response(index: int, messages: Sequence[Message], finished: bool) -> Response:
-        return Response(
-            prompt_id=prompt_id,
-            language=pair["language"],
-            index=index,
-            text=messages[-1]["content"],
-            finish_reason="stop" if finished else "length",
-            num_tokens=0,  # not known, and no reward reads it
-        )
-
-    chosen = response(0, pair["chosen"], pair["chosen_finished"])
-    rejected = response(1, pair["rejected"], pair["rejected_finished"])
-    return Candidates(prompt, prompt, [chosen, rejected])
 
 
 def _by_prompt(scores: Iterable[Score]) -> Values:

@@ -21,20 +21,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Literal
-
-from torch import nn
+from typing import TYPE_CHECKING, Literal
 
 from lingualign.config import Section
-from lingualign.logprobs import ScoredSequence, sequence_logprobs
 from lingualign.prompts import ChatFormat, with_directive
 from lingualign.prompts.directives import DEFAULT
 from lingualign.records import Message, Response, Score
 from lingualign.rewards.base import Candidates, Tools, score_of
 from lingualign.translation import Translator
 
+if TYPE_CHECKING:  # takes seconds to import, and whoever reads a configuration imports this file
+    from torch import nn
+
+    from lingualign.logprobs import ScoredSequence
+
+    ModelSource = nn.Module | Callable[[], nn.Module]
+
 Context = Literal["source-directive", "source", "target", "translated"]
-ModelSource = nn.Module | Callable[[], nn.Module]
 
 
 class Settings(Section):
@@ -118,6 +121,8 @@ class ImplicitReward:
 
     def score(self, batch: Sequence[Candidates]) -> list[list[Score]]:
         """Scores all responses of some prompts; see `lingualign.rewards.Reward`."""
+        from lingualign.logprobs import ScoredSequence, sequence_logprobs
+
         texts = self._texts(batch)
         sequences: list[ScoredSequence] = []
         for candidates in batch:
@@ -164,6 +169,8 @@ class ImplicitReward:
 
 
 def _load(source: ModelSource) -> nn.Module:
+    from torch import nn
+
     return source if isinstance(source, nn.Module) else source()
 
 

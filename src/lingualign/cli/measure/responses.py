@@ -64,7 +64,9 @@ def command(
             measures.server.url=http://localhost:8000/v1 measures.server.model=judge \\
             measures.server.api_key_env=MY_KEY --output judged
     """
-    config = load(arguments, allow_missing)
+    # As a setting, so that what the judge needs is checked where all settings are.
+    chosen = [] if judge == "none" else [f"measures.judge={judge}"]
+    config = load([*(arguments or []), *chosen], allow_missing)
     reporter = make_reporter(json)
     from lingualign.measures.answers.tables import answer_tables
     from lingualign.pipeline.measuring_files import measure_responses

@@ -18,19 +18,27 @@ from lingualign.measures.answers.length_controlled import (
     Comparison,
     Unit,
     answer_lengths,
-    length_controlled_win_rate,
+    length_controlled_by_language,
 )
 from lingualign.measures.answers.preferences import head_to_head, win_shares
-from lingualign.measures.intervals import MEAN, RESAMPLES, Clusters, Interval, bootstrap, compare_paired
+from lingualign.measures.intervals import (
+    MEAN,
+    RESAMPLES,
+    Change,
+    Clusters,
+    Interval,
+    bootstrap,
+    compare_paired,
+)
 from lingualign.measures.language.code_switching import Switches, find_switches, summarise_switches
 from lingualign.measures.language.confusion_rates import CellRates, find_confusion, pass_rates
 from lingualign.measures.language.confusion_tokens import counts_words, is_latin_word, make_tokeniser
+from lingualign.measures.win_rate import TIE
 
 if TYPE_CHECKING:
     from lingualign.pairs.filters import Identifier
 
 Preference = float | None
-DRAW = 0.5  # the share of wins that neither side has earned
 
 
 @dataclass(frozen=True)
@@ -209,16 +217,15 @@ def _wins(
     places = {
         code: [key for key, kept in zip(clusters[code], told[code], strict=True) if kept] for code in judged
     }
-    draws = {code: [DRAW] * len(values[code]) for code in judged}
+    draws = {code: [TIE] * len(values[code]) for code in judged}
     against_draw = compare_paired(values, draws, resamples, seed, places)
-    plain = bootstrap(values, resamples, seed, places)
-    controlled = {
-        code: length_controlled_win_rate(
-            Comparison(preferences[code], theirs[code].lengths, ours[code].lengths)
-        )
-        for code in judged
-        if told[code].sum() >= FOLDS
-    }
+    controlled = length_controlled_by_language(
+        {
+            code: Comparison(preferences[code], theirs[code].lengths, ours[code].lengths)
+            for code in judged
+            if told[code].sum() >= FOLDS
+        }
+    )
     intervals = {}
     if controlled:
         intervals = bootstrap(
@@ -231,7 +238,7 @@ def _wins(
     for code in judged:
         result[code] = {
             **asdict(head_to_head(preferences[code])),
-            **_interval_and_test(plain[code], against_draw[code].p, against_draw[code].p_adjusted),
+            **_interval_and_test(against_draw[code]),
         }
         if code in controlled:
             result[code]["length_controlled"] = {
@@ -241,11 +248,14 @@ def _wins(
                 "weights": asdict(controlled[code].weights),
                 "interval": asdict(intervals[code]),
             }
-    mean = _interval_and_test(plain[MEAN], against_draw[MEAN].p, against_draw[MEAN].p_adjusted)
+    mean = _interval_and_test(against_draw[MEAN])
     if controlled:
         mean["length_controlled"] = {"interval": asdict(intervals[MEAN])}
     return result | failed | {MEAN: mean}
 
 
-def _interval_and_test(interval: Interval, p: float, p_adjusted: float) -> dict[str, Any]:
-    return {"interval": asdict(interval), "p": p, "p_adjusted": p_adjusted}
+def _interval_and_test(change: Change) -> dict[str, Any]:
+    """Of wins, from their difference to a draw."""
+    found = change.difference
+    wins = Interval(found.mean + TIE, found.low + TIE, found.high + TIE, found.n)
+    return {"interval": asdict(wins), "p": change.p, "p_adjusted": change.p_adjusted}

@@ -14,7 +14,7 @@ from typing import Any
 
 from lingualign.errors import InputError
 from lingualign.languages import resolve
-from lingualign.prompts.files import SUFFIXES, Row, read_rows
+from lingualign.prompts.files import Row, language_files, read_rows
 
 TEXT_FIELDS = ("output", "response", "text", "completion", "answer")
 ID_FIELDS = ("id", "prompt_id", "instruction_id")
@@ -96,7 +96,7 @@ def _rows(path: Path, languages: Sequence[str]) -> list[tuple[Row, str]]:
         return [_with_language(row, languages) for file in files for row in read_rows(file)]
     rows: list[tuple[Row, str]] = []
     for code in languages:
-        named = [path / f"{code}{suffix}" for suffix in SUFFIXES if (path / f"{code}{suffix}").is_file()]
+        named = language_files(path, code)
         if len(named) != 1:
             has = " and ".join(file.name for file in named) or "no file"
             raise InputError(f"{path} has {has} for {code}.", f"Leave one file, {code}.jsonl for example.")

@@ -21,7 +21,6 @@ References:
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -224,9 +223,7 @@ def _mean_of_means(groups: Sequence[Sequence[Sample]], resamples: int) -> Interv
             for k in range(copies // len(group)):
                 key = f"{i}/{j}/{k}"
                 values[key], clusters[key] = own or [1.0], prompts or [(i, j)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of numpy, where no draw has a mean
-        mean = bootstrap(values, resamples, clusters=clusters)[MEAN]
+    mean = bootstrap(values, resamples, clusters=clusters)[MEAN]
     # With few responses in many languages no draw may have all of them, which is to know nothing.
     return replace(mean, low=0.0, high=1.0) if math.isnan(mean.low) else mean
 
