@@ -156,8 +156,14 @@ def test_a_failed_judgement_is_counted_and_not_guessed(
         (["--languages", "xx"], "xx"),
         (["--judge", "lab"], "there is one file of answers"),
         (
-            ["--judge", "server", "--baseline", "{theirs}", "measures.server.url=http://x/v1"]
-            + ["measures.server.model=m"],
+            [
+                "--judge",
+                "server",
+                "--baseline",
+                "{theirs}",
+                "measures.server.url=http://x/v1",
+                "measures.server.model=m",
+            ],
             "--output",
         ),
         (["--judge", "server", "--baseline", "{theirs}", "-o", "{out}"], "measures.server.url"),

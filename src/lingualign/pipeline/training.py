@@ -8,6 +8,7 @@ from typing import cast
 
 from lingualign.errors import InputError
 from lingualign.pipeline.bench import Bench
+from lingualign.pipeline.files import write_json
 from lingualign.pipeline.folder import Stage
 from lingualign.pipeline.progress import Task
 from lingualign.records import PAIRS, REFERENCE_LOGPS, Pair, read_table, write_table
@@ -55,11 +56,12 @@ def train_policy(bench: Bench, stage: Stage, policy: Path, pairs: Path, referenc
     """Trains a policy on pairs, against the reference's log-probs where there is a preference term.
 
     Returns:
-        The model folder, of the stage's name.
+        The model folder, of the stage's name; beside it `training.json`, the metrics of every step.
     """
     from lingualign.training import train
 
     config = bench.config
+    scratch, log = (str(Path(stage.name).with_name(name)) for name in ("checkpoints", "training.json"))
     bench.models.keep()  # training loads its own copy and needs the room
 
     def make(path: Path, task: Task) -> None:
@@ -79,6 +81,7 @@ def train_policy(bench: Bench, stage: Stage, policy: Path, pairs: Path, referenc
             trust_remote_code=config.trust_remote_code,
             source_language=config.source_language,
             on_step=on_step,
+            on_log=lambda steps: write_json(bench.folder.folder / log, {"steps": steps}),
         )
         if result.overlong:
             bench.folder.reporter.warn(
@@ -86,5 +89,4 @@ def train_policy(bench: Bench, stage: Stage, policy: Path, pairs: Path, referenc
                 f"{config.training.max_length} tokens and were left out."
             )
 
-    scratch = str(Path(stage.name).parent / "checkpoints")
-    return bench.folder.file(stage, stage.name, make, unit="steps", scratch=scratch)
+    return bench.folder.file(stage, stage.name, make, unit="steps", scratch=scratch, companion=log)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ def train(
     trust_remote_code: bool = False,
     source_language: str = "en",
     on_step: OnStep | None = None,
+    on_log: Callable[[list[dict[str, float]]], None] | None = None,
 ) -> TrainingResult:
     """Trains a policy on pairs and saves it to `output/model`.
 
@@ -84,6 +85,8 @@ def train(
         on_step: Called with (steps done, of how many, metrics) after each step. Metrics are means over the
             pairs of the step: `loss`, its terms, `margin` in nats (of ipo and simpo, a token), `accuracy`;
             and `learning_rate`, `grad_norm`.
+        on_log: Called once all steps are done, before the model is saved, with the metrics of every step and
+            its number, those of earlier starts among them.
 
     Raises:
         InputError: No pair is left, or a pair has no reference log-probabilities.
@@ -130,6 +133,8 @@ def train(
     trainer = PreferenceTrainer(config, model, groups, arguments, report)
     with no_progress_bars():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if on_log is not None and trainer.is_world_process_zero():
+            on_log([entry for entry in trainer.state.log_history if "loss" in entry])
         save_policy(trainer, start, chat, output / "model", trust_remote_code=trust_remote_code)
     if trainer.is_world_process_zero():
         shutil.rmtree(checkpoints, ignore_errors=True)
