@@ -7,7 +7,7 @@ from py3langid.langid import MODEL_FILE
 from py3langid.langid import LanguageIdentifier as Py3LangId
 
 from lingualign.errors import InputError
-from lingualign.languages import LANGUAGES, LanguageIdentifier, resolve
+from lingualign.languages import LANGUAGES, LanguageIdentifier, prose_of, resolve
 
 NTREX = Path(__file__).parents[1] / ".." / "shared" / "data" / "ntrex"
 RUN = ["en", "de", "es", "sw", "th", "zh"]
@@ -143,3 +143,14 @@ def test_real_sentences_are_right_or_undecided(language: str) -> None:
     found = [identifier.identify(line) for line in lines]
     assert found.count(language) >= 0.95 * len(lines)
     assert sum(code not in (language, None) for code in found) <= 0.01 * len(lines)
+
+
+@pytest.mark.parametrize("piece", ["a", "ab_", "a@b", "x.y", "(", "变量", "`", "a@"])
+def test_one_word_of_a_megabyte_is_looked_at_once(piece: str) -> None:
+    """Quadratic time would be hours here."""
+    word = piece * (1_000_000 // len(piece))
+    assert len(prose_of(word)) <= len(word)
+
+
+def test_a_name_in_code_takes_no_chinese_around_it_with_it() -> None:
+    assert prose_of("变量my_name是一个字符串") == "变量 是一个字符串"

@@ -173,11 +173,14 @@ _FEW_LETTERS = 20  # below this, a text must be a sentence, and the model as sur
 _MIN_CONFIDENCE = 0.5  # of the model in a longer sentence; of news text 999 in 1,000 reach it
 _MIN_CONFIDENCE_ELSE = 0.7  # code and lists of names seldom reach it
 
-_NOT_PROSE = re.compile(
-    r"```.*?(?:```|\Z)|`[^`\n]*`"  # fenced and inline code
-    r"|\bhttps?://\S+|\S+@\S+\.\S+"
-    r"|\S*\w_\w\S*|\b[a-z]\w*\.[a-z]\w*|\b[A-Za-z_]\w*\(",  # names in code: a_name, module.name, call(
-    re.DOTALL,
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)  # fenced and inline
+# In runs of Latin characters, so that one in the middle of Chinese, written without spaces, takes nothing
+# else with it. Each run is looked at once: a single pattern for all would take quadratic time.
+_RUN = re.compile("[!-~\u00c0-\u024f]+")
+_NAMES_ITS_RUN = re.compile(r"\w_\w|[^@]@[^@]+\.[^@]")  # a_name; an address of mail
+_IN_RUN = re.compile(
+    r"\bhttps?://\S+"
+    r"|\b[a-z]\w*\.[a-z]\w*|\b[A-Za-z_]\w*\("  # names in code: module.name, call(
 )
 _CODE_SYMBOLS = frozenset("{}[]<>=;_/\\|&$#@*+^~")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
@@ -298,12 +301,17 @@ def scripts_of(language: Language) -> set[str]:
 def prose_of(text: str) -> str:
     """A text without code, names in code, addresses, and lines full of symbols."""
     lines = []
-    for line in _NOT_PROSE.sub(" ", text).splitlines():
+    for line in _RUN.sub(_prose_of_run, _CODE.sub(" ", text)).splitlines():
         visible = [character for character in line if not character.isspace()]
         symbols = sum(character in _CODE_SYMBOLS for character in visible)
         if symbols <= _MAX_CODE_SYMBOLS * len(visible):
             lines.append(line)
     return "\n".join(lines)
+
+
+def _prose_of_run(run: re.Match[str]) -> str:
+    """A run of Latin characters without addresses and names in code."""
+    return " " if _NAMES_ITS_RUN.search(run[0]) else _IN_RUN.sub(" ", run[0])
 
 
 @lru_cache(maxsize=1)
