@@ -16,8 +16,9 @@ from lingualign.errors import InputError
 from lingualign.logprobs import ScoredSequence, token_logprobs
 from lingualign.prompts import ChatFormat, Prompt
 from lingualign.records import SCORES, Response, Score, read_table, write_table
-from lingualign.rewards import Candidates, GoldReward, ImplicitReward, RandomReward, Reward
+from lingualign.rewards import Candidates, GoldReward, ImplicitReward, RandomReward, Reward, implicit
 from lingualign.rewards.implicit import Context
+from lingualign.settings import load_config, part_options
 
 SOURCE = Prompt("p1", "en", ({"role": "user", "content": "Name three rivers."},))
 TARGET = Prompt("p1", "de", ({"role": "user", "content": "Nenne drei Flüsse."},))
@@ -50,11 +51,11 @@ class Letters:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ScoredSequence]]:
     """What was scored by which model; the log-probs are those of the worked example."""
     calls: list[tuple[object, ScoredSequence]] = []
-    known = {"policy": [-100.0, -120.0], "reference": [-110.0, -125.0]}
+    known = {"policy": [-100.0, -120.0, -90.0, -95.0], "reference": [-110.0, -125.0, -96.0, -104.0]}
 
     def stub(model: Any, sequences: Sequence[ScoredSequence], batch_tokens: int) -> np.ndarray:
         calls.extend((model.name, sequence) for sequence in sequences)
-        return np.array([known[model.name][index % 2] for index in range(len(sequences))])
+        return np.array([known[model.name][index % 4] for index in range(len(sequences))])
 
     monkeypatch.setattr("lingualign.logprobs.sequence_logprobs", stub)
     return calls
@@ -91,6 +92,85 @@ def test_the_reward_is_the_log_ratio(seen: list[Any]) -> None:
     ]
 
 
+def components(score: Score) -> dict[str, float]:
+    return {part["name"]: part["value"] for part in score["components"]}
+
+
+def test_further_contexts_are_recorded_and_decide_nothing(seen: list[Any]) -> None:
+    """Policy [-100, -120, -90, -95] and reference [-110, -125, -96, -104], first both responses under the
+    reward's own context and then both under the target's: rewards [10, 5], and [6, 9] there."""
+    seen.clear()
+    batch = [Candidates(TARGET, SOURCE, [response("ab", 0), response("cde", 1)])]
+    (plain,) = stubbed().score(batch)
+    calls = list(seen)
+    (scores,) = stubbed(also=["target"]).score(batch)
+    assert [score["reward"] for score in scores] == [score["reward"] for score in plain] == [10, 5]
+    assert [components(score) for score in scores] == [
+        {**components(plain[0]), "log_ratio:target": 6},
+        {**components(plain[1]), "log_ratio:target": 9},
+    ]
+    assert len(calls) == 4  # each response under each model: without further contexts nothing is added
+    policy = [sequence for name, sequence in seen[len(calls) :] if name == "policy"]
+    assert [text_of(sequence.prompt_ids).endswith("Name three rivers.") for sequence in policy] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    assert [text_of(sequence.prompt_ids) for sequence in policy[2:]] == ["Nenne drei Flüsse."] * 2
+
+
+def test_the_same_response_to_two_prompts_is_two_things(seen: list[Any]) -> None:
+    same, other = response("ab"), Prompt("p1", "de", ({"role": "user", "content": "Noch drei?"},))
+    batch = [Candidates(TARGET, TARGET, [same]), Candidates(other, other, [same])]
+    scores = stubbed("target").score(batch)
+    assert [group[0]["reward"] for group in scores] == [10, 5]
+
+
+def test_a_failed_translation_leaves_its_context_out(seen: list[Any]) -> None:
+    translator = Translating(lambda text, *_: None if text == "hm" else text)
+    reward = stubbed(also=["translated"], translator=translator)
+    (scores,) = reward.score([Candidates(TARGET, SOURCE, [response("hm"), response("Rhein", 1)])])
+    assert ["log_ratio:translated" in components(score) for score in scores] == [False, True]
+    assert None not in [score["reward"] for score in scores]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        (["reward.options.also=[source-directive]"], "reward.context already"),
+        (["reward.options.also=[target, target]"], "names a context twice"),
+        (["reward.options.also=[translated]", "translation.kind=none"], "needs a translator"),
+        (["reward.options.also=[targets]"], "also.0 is 'targets'"),
+    ],
+)
+def test_further_contexts_are_checked(overrides: list[str], complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        config = load_config("icr", overrides)
+        implicit.check(part_options(config, "reward"), config)
+
+
+def test_further_contexts_cost_no_pass_in_the_source_language(
+    load_family: LoadFamily, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from families import make_tokenizer
+
+    policy, reference = load_family("llama"), load_family("llama", 1)
+    tokens: list[int] = []
+    policy.register_forward_pre_hook(
+        lambda _, args, kwargs: tokens.append((args[0] if args else kwargs["input_ids"]).numel()),
+        with_kwargs=True,
+    )
+    batch = [Candidates(SOURCE, SOURCE, [response("Rhine", language="en"), response("Elbe", 1)])]
+    chat = ChatFormat(make_tokenizer("llama"))
+    ImplicitReward(policy, reference, chat).score(batch)  # whether the model can be packed is tried out once
+    tokens.clear()
+    (plain,) = ImplicitReward(policy, reference, chat).score(batch)
+    computed = list(tokens)
+    tokens.clear()
+    (scores,) = ImplicitReward(policy, reference, chat, also=["target", "source"]).score(batch)
+    assert tokens == computed
+    assert [score["reward"] for score in scores] == [score["reward"] for score in plain]
+    assert [components(score)["log_ratio:target"] for score in scores] == [s["reward"] for s in scores]
+
+
 def test_each_score_stays_with_its_response(seen: list[Any]) -> None:
     other = Prompt("p2", "de", ({"role": "user", "content": "Und jetzt?"},))
     batch = [
@@ -100,7 +180,7 @@ def test_each_score_stays_with_its_response(seen: list[Any]) -> None:
     ]
     scores = stubbed().score(batch)
     assert [[score["index"] for score in group] for group in scores] == [[0, 1], [], [2, 3]]
-    assert [[score["reward"] for score in group] for group in scores] == [[10, 5], [], [10, 5]]
+    assert [[score["reward"] for score in group] for group in scores] == [[10, 5], [], [6, 9]]
 
 
 class Translating:
