@@ -118,6 +118,7 @@ def save_policy(
     trainer.save_model(str(temporary))
     if trainer.is_world_process_zero():
         (temporary / "training_args.bin").unlink(missing_ok=True)  # a pickle
+        (temporary / "README.md").unlink(missing_ok=True)  # peft's own card, which knows nothing of the run
         chat.tokenizer.save_pretrained(temporary)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)

@@ -1,0 +1,1 @@
+"""What leaves a run: its pairs for other trainers, cards beside its models, adapters merged into weights."""
