@@ -39,7 +39,8 @@ from lingualign.settings import load_config
 
 COMMAND = Path(sys.executable).with_name("lingualign")
 START_UP = "start-up"  # what a run does before its first stage: imports and checks
-MODEL_TEXTS = {".jinja", ".txt"}  # of a model folder, beside JSON and weights
+MODEL_TEXTS = {".jinja", ".txt", ".md"}  # of a model folder, beside JSON and weights
+NO_RESULTS = {".lock", "run.log", "report.html"}  # the report tells how long stages took
 
 
 @dataclass(frozen=True)
@@ -248,8 +249,8 @@ def weight_bytes(path: Path) -> dict[str, bytes]:
 
 
 def files(folder: Path) -> list[Path]:
-    """All files of a run folder but the lock, which says who holds it."""
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    """All files of a run folder but the lock, which says who holds it, and the log, which has times in it."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in NO_RESULTS)
 
 
 def unreadable(folder: Path) -> list[str]:

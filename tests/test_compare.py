@@ -437,17 +437,17 @@ class Interrupting(Silent):
     """Presses Ctrl-C when a stage of a run, or a run, is about to start."""
 
     def __init__(self, run: int, stage: str | None = None) -> None:
-        self.run, self.at, self.now = run, stage, 0
+        self.number, self.at, self.now = run, stage, 0
 
     def result(self, kind: str, value: dict[str, Any]) -> None:
         if kind == "run":
             self.now = value["number"]
-            if self.now == self.run and self.at is None:
+            if self.now == self.number and self.at is None:
                 raise KeyboardInterrupt
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str = "chunks", done: int = 0) -> Iterator[Task]:
-        if self.now == self.run and name == self.at:
+        if self.now == self.number and name == self.at:
             raise KeyboardInterrupt
         with super().stage(name, total, unit, done) as task:
             yield task

@@ -6,12 +6,14 @@ A recipe (`recipes/*.yaml`) or the user's own YAML gives a part of it, `key=valu
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 NO_REWARD = "none"  # the reward.kind of pairs that need no scores
+TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")  # whom training.report_to may name
 
 
 class Section(BaseModel):
@@ -82,7 +84,8 @@ class RewardConfig(Section):
     """The reward: the name of a file in `lingualign/rewards`, or a file of your own (./my_reward.py).
     implicit: log-ratio of policy and reference (ICR). consistency: with a chosen source-language response
     (CM-Align). votes: over languages (CALM). translation: how likely the source-language responses are as a
-    translation (MAPO). agreement: of hidden states (LaCoMSA). reward-model: a reward model. random: a seeded
+    translation (MAPO). agreement: of hidden states (LaCoMSA). reward-model: a reward model.
+    language: 1 in the prompt's language, 0 in another. random: a seeded
     uniform draw (a floor). lab-judge: the lab's gold reward (a ceiling; only for prompts of the lab). none:
     nothing is scored, for pairs that need no scores."""
 
@@ -280,6 +283,21 @@ class TrainingConfig(Section):
 
     lora: LoraConfig | None = None
     """Train a LoRA adapter; unset trains all weights."""
+
+    report_to: list[str] = []
+    """Trackers that are told the metrics of every step and the measures of every iteration, as
+    tensorboard,wandb: tensorboard, wandb, mlflow and trackio, those that are installed. They change nothing
+    of what is computed. See docs/progress.md."""
+
+    @field_validator("report_to")
+    @classmethod
+    def _known_trackers(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name not in TRACKERS:
+                near = difflib.get_close_matches(name, TRACKERS, n=1)
+                meant = f"did you mean {near[0]}" if near else f"there are {', '.join(TRACKERS)}"
+                raise ValueError(f"there is no tracker {name!r}: {meant}")
+        return list(dict.fromkeys(names))
 
 
 class RetentionConfig(Section):

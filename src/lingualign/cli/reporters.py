@@ -8,20 +8,15 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+
+from lingualign.cli.screen import ScreenReporter
+from lingualign.cli.screen_lines import duration
 
 if TYPE_CHECKING:
     from lingualign.pipeline.progress import Reporter
@@ -31,10 +26,11 @@ TABLE_WIDTH = 140  # columns that a table of measures needs; a narrower terminal
 
 
 def make_reporter(json_lines: bool) -> Reporter:
-    """The reporter for this process: JSON lines, bars on a terminal, or a plain line a stage."""
+    """The reporter for this process: JSON lines, one screen on a terminal, or a plain line a stage."""
     if json_lines:
         return JsonReporter()
-    return TerminalReporter() if sys.stderr.isatty() else LineReporter()
+    console = Console(stderr=True, highlight=False)
+    return ScreenReporter(console) if sys.stderr.isatty() and not console.is_dumb_terminal else LineReporter()
 
 
 def stdout_console() -> Console:
@@ -55,62 +51,6 @@ def print_run(measures: dict[str, Any]) -> Console:
     return console
 
 
-def duration(seconds: float) -> str:
-    """A duration for people: `4.2 s`, `3 min 05 s`, `2 h 10 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-class _Bar:
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress = progress
-        self._task = task
-
-    def update(self, done: int, total: int | None = None, detail: str = "") -> None:
-        self._progress.update(self._task, completed=done, total=total, detail=detail)
-
-
-class TerminalReporter:
-    """A bar with the remaining time for the stage under way, and a line for each that is done."""
-
-    def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False)
-
-    @contextmanager
-    def stage(self, name: str, total: int, unit: str = "chunks", done: int = 0) -> Iterator[_Bar]:
-        """See `Reporter`."""
-        start = time.monotonic()
-        columns = (
-            TextColumn("  {task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn(f"{unit}  {{task.fields[detail]}}"),
-            TimeElapsedColumn(),
-            TextColumn("left:"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=self.console, transient=True) as progress:
-            yield _Bar(progress, progress.add_task(name, total=total, completed=done, detail=""))
-        self.console.print(f"[green]✓[/green] {name}  [dim]{duration(time.monotonic() - start)}[/dim]")
-
-    def skip(self, name: str) -> None:
-        """See `Reporter`."""
-        self.console.print(f"[dim]✓ {name}  done before[/dim]")
-
-    def note(self, text: str) -> None:
-        """See `Reporter`."""
-        self.console.print(text, markup=False)
-
-    def warn(self, text: str) -> None:
-        """See `Reporter`."""
-        self.console.print(f"warning: {text}", style="yellow", markup=False)
-
-    def result(self, kind: str, value: dict[str, Any]) -> None:
-        """See `Reporter`."""
-
-
 class _Lines:
     def __init__(self, name: str, total: int, unit: str, done: int) -> None:
         self.name, self.total, self.unit, self.done, self.detail = name, total, unit, done, ""
@@ -126,6 +66,10 @@ class _Lines:
 
 class LineReporter:
     """A plain line a stage, and one every ten minutes of a long one."""
+
+    def run(self, folder: Path, stages: Mapping[str, float | None]) -> AbstractContextManager[None]:
+        """See `Reporter`."""
+        return nullcontext()
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str = "chunks", done: int = 0) -> Iterator[_Lines]:
@@ -159,10 +103,16 @@ class _Quiet:
 
 
 class JsonReporter:
-    """One JSON object a line on stdout, with an `event`: stage, note, warning or the kind of a result."""
+    """One JSON object a line on stdout, with an `event`: plan, stage, note, warning or a kind of result."""
 
     def _line(self, event: str, **fields: Any) -> None:
         print(json.dumps({"event": event, **fields}, ensure_ascii=False), flush=True)
+
+    def run(self, folder: Path, stages: Mapping[str, float | None]) -> AbstractContextManager[None]:
+        """See `Reporter`."""
+        done = [name for name, seconds in stages.items() if seconds is not None]
+        self._line("plan", folder=str(folder), stages=list(stages), done=done)
+        return nullcontext()
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str = "chunks", done: int = 0) -> Iterator[_Quiet]:

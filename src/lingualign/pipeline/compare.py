@@ -276,6 +276,7 @@ class _Unskipped:
     """Passes on what a run reports, but for its stages that were done before."""
 
     def __init__(self, reporter: Reporter) -> None:
+        self.run = reporter.run
         self.stage = reporter.stage
         self.note = reporter.note
         self.warn = reporter.warn

@@ -49,6 +49,7 @@ EXECUTION = {
     "training.micro_batch_pairs",
     "training.gradient_checkpointing",
     "training.save_steps",
+    "training.report_to",
 }
 VERDICT = "measures.retention."  # settings that are read when everything has been measured
 
@@ -292,7 +293,9 @@ def _iteration_stages(
         "settings": digest(
             [
                 general,
-                settings_digest(config.training, "micro_batch_pairs", "gradient_checkpointing", "save_steps"),
+                settings_digest(
+                    config.training, "micro_batch_pairs", "gradient_checkpointing", "save_steps", "report_to"
+                ),
             ]
         ),
         "policy": iteration.policy.fingerprint,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, Protocol
 
 
@@ -16,6 +17,11 @@ class Task(Protocol):
 
 class Reporter(Protocol):
     """Who is told."""
+
+    def run(self, folder: Path, stages: Mapping[str, float | None]) -> AbstractContextManager[object]:
+        """A run starts in a folder; it ends with the context. `stages` are all that it has, in the order in
+        which they run, with the seconds that those took that are done, and None for the others. A stage that
+        is told of outside a run stands alone."""
 
     def stage(
         self, name: str, total: int, unit: str = "chunks", done: int = 0
@@ -42,6 +48,10 @@ class _SilentTask:
 
 class Silent:
     """A reporter that says nothing: what the Python API uses unless another is given."""
+
+    def run(self, folder: Path, stages: Mapping[str, float | None]) -> AbstractContextManager[None]:
+        """See `Reporter`."""
+        return nullcontext()
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str = "chunks", done: int = 0) -> Iterator[Task]:

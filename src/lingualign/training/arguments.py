@@ -15,6 +15,7 @@ from transformers import TrainingArguments
 
 from lingualign.config import TrainingConfig
 from lingualign.errors import InputError
+from lingualign.tracking import PROJECT, check_trackers, run_name
 
 SCHEDULERS = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
@@ -45,8 +46,9 @@ def training_arguments(
         further: Arguments of that class.
 
     Raises:
-        InputError: The pairs of a step cannot be shared by the processes.
+        InputError: The pairs of a step cannot be shared by the processes, or a tracker is not installed.
     """
+    check_trackers(config.report_to)
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if config.batch_pairs % processes:
         raise InputError(
@@ -83,7 +85,10 @@ def training_arguments(
             logging_steps=1,
             logging_nan_inf_filter=False,
             disable_tqdm=True,
-            report_to="none",
+            report_to=config.report_to or "none",
+            run_name=run_name(folder.parent),
+            project=PROJECT,
+            trackio_space_id=os.environ.get("TRACKIO_SPACE_ID"),  # some versions' default publishes
             **further,
         )
     if processes == 1:

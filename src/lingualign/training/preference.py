@@ -16,6 +16,7 @@ from lingualign.errors import InputError
 from lingualign.models import no_progress_bars, resolve_device, resolve_dtype, resolve_spec
 from lingualign.prompts import ChatFormat
 from lingualign.records import Pair
+from lingualign.tracking import tracked
 from lingualign.training.arguments import last_checkpoint, step_of, training_arguments
 from lingualign.training.collate import encode_pairs, group_by_prompt, make_examples
 from lingualign.training.policy import save_policy, trainable_policy
@@ -130,8 +131,8 @@ def train(
     model = trainable_policy(
         start, config, device=str(place), dtype=dtype, trust_remote_code=trust_remote_code
     )
-    trainer = PreferenceTrainer(config, model, groups, arguments, report)
-    with no_progress_bars():
+    with tracked(config.report_to, output), no_progress_bars():
+        trainer = PreferenceTrainer(config, model, groups, arguments, report)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if on_log is not None and trainer.is_world_process_zero():
             on_log([entry for entry in trainer.state.log_history if "loss" in entry])
