@@ -140,8 +140,15 @@ def load_model(
         dtype: `auto`, `float32` or `bfloat16`.
         trust_remote_code: Run code that ships with the model.
 
+    Returns:
+        The model on its device. Its type is what Transformers makes of the folder.
+
     Raises:
         InputError: The spec or device is wrong, or Transformers cannot load the folder.
+
+    Example:
+        >>> load_model("lab:aligned", dtype="float32").config.model_type
+        'llama'
     """
     from transformers import AutoModelForCausalLM
 
@@ -166,8 +173,18 @@ def load_model(
 def load_tokenizer(spec: str | Path, *, trust_remote_code: bool = False) -> Any:
     """Loads a model's tokenizer; an adapter folder without one has its base's.
 
+    Args:
+        spec: See `resolve_spec`.
+        trust_remote_code: Run code that ships with the tokenizer.
+
+    Returns:
+        The tokenizer, as Transformers loads it.
+
     Raises:
         InputError: The spec is wrong, or there is no tokenizer.
+
+    Example:
+        >>> chat = ChatFormat(load_tokenizer("lab:aligned"))
     """
     from transformers import AutoTokenizer
 

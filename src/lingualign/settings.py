@@ -74,9 +74,17 @@ def load_config(recipe_or_yaml: str | None, overrides: Sequence[str]) -> RunConf
         overrides: Settings as `key=value` with a dotted key, e.g. `training.learning_rate=1e-6` or
             `languages=en,de,sw`. The value is YAML where the setting is not plain text.
 
+    Returns:
+        Every setting of the run, those of the recipe and the defaults among them.
+
     Raises:
         InputError: A file cannot be read, a key is unknown, or a value is not allowed. The message names the
             setting, the value, and what is allowed.
+
+    Example:
+        >>> config = load_config("icr", ["policy=./my-model", "reference=./my-sft", "languages=en,de,sw"])
+        >>> config.training.beta
+        0.1
     """
     user: dict[str, Any] = {}
     if recipe_or_yaml is not None and _is_path(recipe_or_yaml):

@@ -78,6 +78,11 @@ def sequence_logprobs(
 
     Returns:
         float64 [sequences], in nats, in the order of `sequences`. An empty response has 0.
+
+    Example:
+        >>> prompt = chat.prompt_ids(messages)
+        >>> sequences = [ScoredSequence(prompt, chat.response_ids(text, finished=True)) for text in texts]
+        >>> sequence_logprobs(model, sequences, batch_tokens=16384)
     """
     totals = np.zeros(len(sequences), dtype=np.float64)
     todo = {place for place, sequence in enumerate(sequences) if sequence.response_ids}

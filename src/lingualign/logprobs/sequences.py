@@ -21,6 +21,9 @@ class ScoredSequence:
             the last of them.
         response_ids: Tokens that are scored, the end token among them exactly when generation finished. May
             be empty: nothing is scored, and the log-probability is 0.
+
+    Example:
+        >>> ScoredSequence(chat.prompt_ids(messages), chat.response_ids(text, finished=True))
     """
 
     prompt_ids: Sequence[int]

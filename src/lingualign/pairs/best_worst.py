@@ -69,6 +69,12 @@ def build_pairs(
 
     Raises:
         InputError: A response or a score is there twice, a response has no score, or a score is not finite.
+
+    Example:
+        >>> config = load_config("icr", ["languages=en,sw"])
+        >>> identifier = LanguageIdentifier(config.languages)
+        >>> result = build_pairs(prompts, responses, scores, config.pairs, identifier)
+        >>> result.pairs[0]["chosen"], result.report["sw"].removed
     """
     # Every language given is to be paired, so which of them is the source makes no difference.
     sources = Sources(prompts, "", config, identifier, responses=list(responses), scores=list(scores))

@@ -34,6 +34,13 @@ class ChatFormat:
     Raises:
         InputError: There is no chat template and `base_model_prompts` is off, the template cannot be
             rendered, or no token ends an answer.
+
+    Example:
+        >>> chat = ChatFormat(load_tokenizer("lab:aligned"))
+        >>> prompt = chat.prompt_ids([{"role": "user", "content": "What is 3 + 4?"}])
+        >>> response = chat.response_ids("3 + 4 = 7", finished=True)
+        >>> response[-1] == chat.end_id
+        True
     """
 
     def __init__(self, tokenizer: Any, base_model_prompts: bool = False) -> None:

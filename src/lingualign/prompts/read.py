@@ -115,8 +115,16 @@ def read_prompts(
         data: Names of the columns, and whether ids that a language lacks are left out. Its limits (`limit`,
             `max_prompt_tokens`) are for the caller to apply.
 
+    Returns:
+        The prompts of every language, in the order of the source language.
+
     Raises:
         InputError: Something is missing, malformed, empty, double or not parallel. The message says where.
+
+    Example:
+        >>> config = load_config("icr", ["prompts=./prompts", "languages=en,sw"])
+        >>> prompts = read_prompts("./prompts", config.languages, config.source_language, config.data)
+        >>> prompts.get(prompts.ids[0], "sw").messages
     """
     for language in languages:
         resolve(language)

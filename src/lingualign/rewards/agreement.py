@@ -57,6 +57,11 @@ class Settings(Section):
     """Exponent of the weight (LaCoMSA's code: 1.0)."""
 
 
+def reads_reference(settings: Settings) -> bool:
+    """Whether it asks for the reference; see `lingualign.rewards.base`."""
+    return False
+
+
 def make(settings: Settings, tools: Tools) -> AgreementReward:
     """Makes the reward; see `lingualign.rewards.base`."""
     return AgreementReward(tools.policy, tools.chat, settings, tools.config.reward.batch_tokens)
@@ -101,6 +106,7 @@ class AgreementReward:
     """
 
     name = "agreement"
+    alone = "never"
 
     def __init__(
         self, policy: Callable[[], nn.Module], chat: ChatFormat, settings: Settings, batch_tokens: int

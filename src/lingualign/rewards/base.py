@@ -4,6 +4,8 @@ A new reward is one file in this folder, whose name is its `reward.kind`, with
 
 - `Settings`, a `Section` with its own options (`reward.options`), and
 - `make(settings, tools)`, which gives the reward;
+- `reads_reference(settings)`, if it may not ask for `tools.reference`: where nothing does, a run
+  needs none;
 - `check(settings, config)`, if anything can be wrong beyond the options: it raises an `InputError` before the
   run starts;
 - `needs_fit(settings)` and `fit(settings, tools, pairs, output, on_step)`, if it is trained on labelled pairs
@@ -78,7 +80,13 @@ class Tools:
 
 
 class Reward(Protocol):
-    """Scores responses."""
+    """Scores responses.
+
+    A reward may say more of itself, which `lingualign.rewards.trl` asks for: `columns`, what it reads beside
+    prompt and response (of `language`, `source_prompt`, `prompt_id`, `source_responses`; nothing if it does
+    not say); and `alone`, whether it is defined for a response on its own: "always" (if it does not say),
+    "targets" (except in the source language) or "never".
+    """
 
     @property
     def name(self) -> str:

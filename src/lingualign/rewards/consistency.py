@@ -89,6 +89,11 @@ class Settings(Section):
         return self
 
 
+def reads_reference(settings: Settings) -> bool:
+    """Whether it asks for the reference; see `lingualign.rewards.base`."""
+    return False
+
+
 def make(settings: Settings, tools: Tools) -> ConsistencyReward:
     """Makes the reward; see `lingualign.rewards.base`."""
 
@@ -182,12 +187,18 @@ class ConsistencyReward:
     """
 
     name = "consistency"
+    columns = ("source_prompt", "source_responses")
 
     def __init__(self, embedder: Callable[[], Embedder], settings: Settings, seed: int) -> None:
         self._load = embedder
         self.settings = settings
         self.seed = seed
         self._read = extractor(settings.answers) if settings.answers != "none" else lambda response: None
+
+    @property
+    def alone(self) -> str:
+        """Votes and shifts take all responses; in the source language these are what it compares with."""
+        return "never" if self.settings.answers != "none" or self.settings.shift else "targets"
 
     @cached_property
     def embedder(self) -> Embedder:

@@ -27,6 +27,11 @@ def check(settings: Settings, config: RunConfig) -> None:
         )
 
 
+def reads_reference(settings: Settings) -> bool:
+    """Whether it asks for the reference; see `lingualign.rewards.base`."""
+    return False
+
+
 def make(settings: Settings, tools: Tools) -> GoldReward:
     """Makes the reward; see `lingualign.rewards.base`."""
     return GoldReward()
@@ -39,6 +44,7 @@ class GoldReward:
     """
 
     name = "lab-judge"
+    columns = ("language", "prompt_id")
 
     def score(self, batch: Sequence[Candidates]) -> list[list[Score]]:
         """Scores all responses of some prompts; see `lingualign.rewards.Reward`.

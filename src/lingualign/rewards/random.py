@@ -14,6 +14,11 @@ class Settings(Section):
     """There is nothing to set."""
 
 
+def reads_reference(settings: Settings) -> bool:
+    """Whether it asks for the reference; see `lingualign.rewards.base`."""
+    return False
+
+
 def make(settings: Settings, tools: Tools) -> RandomReward:
     """Makes the reward; see `lingualign.rewards.base`."""
     return RandomReward(tools.config.seed)
@@ -30,6 +35,7 @@ class RandomReward:
     """
 
     name = "random"
+    alone = "never"  # draws are by index
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

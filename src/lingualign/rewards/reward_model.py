@@ -58,6 +58,11 @@ class Settings(Section):
     et al.: 2048, truncated on the left)."""
 
 
+def reads_reference(settings: Settings) -> bool:
+    """Whether it is trained from the reference; see `lingualign.rewards.base`."""
+    return needs_fit(settings) and settings.base == "reference"
+
+
 def make(settings: Settings, tools: Tools) -> RewardModel:
     """Makes the reward; see `lingualign.rewards.base`.
 

@@ -51,6 +51,11 @@ def check(settings: Settings, config: RunConfig) -> None:
         )
 
 
+def reads_reference(settings: Settings) -> bool:
+    """Whether it asks for the reference; see `lingualign.rewards.base`."""
+    return False
+
+
 def make(settings: Settings, tools: Tools) -> Reward:
     """Makes the reward; see `lingualign.rewards.base`."""
     return TranslationReward(tools.likelihood(), settings)
@@ -69,6 +74,7 @@ class TranslationReward:
     """
 
     name = "translation"
+    columns = ("language", "source_responses")
 
     def __init__(self, translator: Likelihood, settings: Settings) -> None:
         self.translator = translator

@@ -39,6 +39,11 @@ class Settings(Section):
     winner is right in .67 of all questions, and in .78 of those with a share of .6 or more."""
 
 
+def reads_reference(settings: Settings) -> bool:
+    """Whether it asks for the reference; see `lingualign.rewards.base`."""
+    return False
+
+
 def make(settings: Settings, tools: Tools) -> VotesReward:
     """Makes the reward; see `lingualign.rewards.base`."""
     return VotesReward(extractor(settings.answers), settings.min_vote_share)
@@ -85,6 +90,7 @@ class VotesReward:
     """
 
     name = "votes"
+    columns = ("language", "source_responses")
 
     def __init__(self, read: Callable[[Response], str | None], min_vote_share: float = 0.0) -> None:
         self.read = read
