@@ -39,4 +39,6 @@ def command(
     console.print(
         f"Aligned model: {config.run_folder / f'iteration-{config.iterations}' / 'model'}", soft_wrap=True
     )
-    console.print(f"Measures: {config.run_folder / 'measures.json'}", soft_wrap=True)
+    for name, file in (("Measures", "measures.json"), ("Report", "report.html")):
+        if (config.run_folder / file).exists():  # a report that failed has been told of
+            console.print(f"{name}: {config.run_folder / file}", soft_wrap=True)

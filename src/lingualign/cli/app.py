@@ -12,11 +12,16 @@ from typer.core import TyperGroup
 from lingualign.cli import (
     align,
     compare,
+    doctor,
+    export,
+    init,
     lab,
     languages,
     measure,
+    merge,
     pair,
     recipes,
+    report,
     sample,
     score,
     train,
@@ -90,7 +95,22 @@ def root(
     """
 
 
-for command in (align, compare, validate, sample, score, pair, train, recipes, languages):
+for command in (
+    init,
+    doctor,
+    align,
+    compare,
+    report,
+    validate,
+    sample,
+    score,
+    pair,
+    train,
+    export,
+    merge,
+    recipes,
+    languages,
+):
     app.command(command.__name__.rpartition(".")[2])(command.command)
 app.add_typer(
     measure.app, name="measure", help="Measures models, files of answers, rewards and representations."

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingualign.config import NO_REWARD, RunConfig
+from lingualign.errors import InputError
+from lingualign.measures.judges import judge_kind
+from lingualign.models import check_compatible, resolve_spec
 from lingualign.pipeline.bench import Bench
 from lingualign.pipeline.files import read_json, write_json
 from lingualign.pipeline.folder import Stage
@@ -66,6 +69,46 @@ def needs_fit(config: RunConfig) -> bool:
         return False
     module = load_reward(config)
     return hasattr(module, "fit") and bool(module.needs_fit(part_options(config, "reward")))
+
+
+def reward_reads_reference(config: RunConfig) -> bool:
+    """Whether the reward asks for the reference model; one that does not say is taken to."""
+    if config.reward.kind == NO_REWARD:
+        return False
+    module = load_reward(config)
+    asks = getattr(module, "reads_reference", lambda settings: True)
+    return bool(asks(part_options(config, "reward")))
+
+
+def run_reads_reference(config: RunConfig) -> bool:
+    """Whether anything in a run asks for the reference model: its judge, its objective or its reward."""
+    training = config.training
+    compares = training.preference_weight > 0 and training.objective != "simpo"
+    trained_against = compares and training.reference == "initial"
+    return judge_kind(config) == "implicit" or trained_against or reward_reads_reference(config)
+
+
+def policy_and_reference(config: RunConfig, reads_reference: bool) -> tuple[Path, Path]:
+    """Folders of the policy and of the reference, which is the policy itself where nothing asks for another.
+
+    Raises:
+        InputError: A model is not there, or the two do not have the same vocabulary.
+    """
+    policy = resolve_spec(config.policy)
+    if not reads_reference:
+        return policy, policy
+    try:
+        check_compatible(config.policy, config.reference, trust_remote_code=config.trust_remote_code)
+    except InputError:
+        if config.reference != RunConfig.model_fields["reference"].default:
+            raise
+        raise InputError(
+            f"reference is not set, and this run asks for it: what {config.policy} was before it was "
+            "preference-tuned.",
+            "Give it: reference=FOLDER. Recipes whose reward does not read it do without, if the judge does "
+            "not either: measures.judge=server or measures.judge=reward-model.",
+        ) from None
+    return policy, resolve_spec(config.reference)
 
 
 def fit_reward(bench: Bench, stage: Stage, policy: Path, reference: Path) -> Path:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lingualign.config import RunConfig
+from lingualign.errors import InputError
+from lingualign.export.model_card import write_model_card
 from lingualign.pipeline.bench import Bench, open_bench
 from lingualign.pipeline.files import read_json, write_json
+from lingualign.pipeline.log_file import run_log
 from lingualign.pipeline.measuring import (
     describe_measures,
     measure_against_start,
@@ -20,6 +23,7 @@ from lingualign.pipeline.plan import REWARD, Iteration, Plan
 from lingualign.pipeline.progress import Reporter, Silent
 from lingualign.pipeline.rewarding import check_reward, fit_reward, make_reward
 from lingualign.pipeline.stages import Decoding, sample_responses, score_responses
+from lingualign.pipeline.tracked_measures import track_measures
 from lingualign.pipeline.training import reference_logprobs, train_policy
 from lingualign.pipeline.validate import CheckedRun, validate
 
@@ -61,13 +65,13 @@ def run_checked(
     Returns:
         The content of `measures.json`.
     """
-    with open_bench(checked, reporter or Silent(), shared_with) as bench:
+    with open_bench(checked, reporter or Silent(), shared_with) as bench, run_log(bench.folder, checked):
         measure_policy(bench, checked.plan, checked.prompts.heldout, 0)
         for iteration in checked.plan.iterations:
             run_iteration(bench, checked, iteration)
             measure_policy(bench, checked.plan, checked.prompts.heldout, iteration.number)
         measures = collect_measures(bench, checked)
-        write_json(bench.folder.folder / "measures.json", measures)
+        publish(bench, checked, measures)
     return measures
 
 
@@ -121,6 +125,39 @@ def collect_measures(bench: Bench, checked: CheckedRun) -> dict[str, Any]:
         for iteration in checked.plan.iterations
     ]
     return measures
+
+
+def publish(bench: Bench, checked: CheckedRun, measures: dict[str, Any]) -> None:
+    """Writes what a finished run is known by: its measures, a card beside each model, the report."""
+    folder = bench.folder.folder
+    track_measures(checked.config.training.report_to, folder, measures, bench.folder.reporter.warn)
+    write_json(folder / "measures.json", _other_sections(folder, measures) | measures)
+    for iteration in checked.plan.iterations:
+        write_model_card(folder, iteration.number)
+    _report(bench)
+
+
+def _other_sections(folder: Path, measures: Mapping[str, Any]) -> dict[str, Any]:
+    """What commands such as `lingualign measure representations` have put into `measures.json`."""
+    path = folder / "measures.json"
+    try:
+        kept = read_json(path) if path.exists() else {}
+    except InputError:  # damaged: what a run measures is made again, the rest is lost
+        kept = {}
+    return {name: section for name, section in kept.items() if name not in measures}
+
+
+def _report(bench: Bench) -> None:
+    """Writes `report.html`; a run whose results are all there does not fail for want of a page about them."""
+    try:
+        from lingualign.report import write_report  # drawing charts takes half a second to import
+
+        write_report(bench.folder.folder)
+    except Exception as error:
+        bench.folder.reporter.warn(
+            f"report.html could not be written ({type(error).__name__}: {error}). The run is complete; "
+            f"`lingualign report {bench.folder.folder}` tries again."
+        )
 
 
 def _reward_health(plan: Plan, folder: Path, iteration: Iteration) -> dict[str, Any]:

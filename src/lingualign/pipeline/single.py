@@ -34,7 +34,13 @@ from lingualign.pipeline.measuring import (
 from lingualign.pipeline.pairing import choose_pairs
 from lingualign.pipeline.plan import DECODINGS, ModelRef, judge_fingerprint, measure_name
 from lingualign.pipeline.progress import Reporter
-from lingualign.pipeline.rewarding import fit_reward, make_reward, needs_fit
+from lingualign.pipeline.rewarding import (
+    fit_reward,
+    make_reward,
+    needs_fit,
+    policy_and_reference,
+    reward_reads_reference,
+)
 from lingualign.pipeline.stages import (
     Decoding,
     by_prompt,
@@ -79,8 +85,7 @@ def score(config: RunConfig, responses: Path, output: Path, reporter: Reporter) 
     config = _placed(config, output)
     if config.reward.kind == NO_REWARD:
         raise InputError("reward.kind is none: there is nothing to score.", "Choose a reward.")
-    policy, reference = resolve_spec(config.policy), resolve_spec(config.reference)
-    check_compatible(config.policy, config.reference, trust_remote_code=config.trust_remote_code)
+    policy, reference = policy_and_reference(config, reward_reads_reference(config))
     chat = _chat(config)
     prompts = _answered(config, responses)
     with _bench(config, chat, reporter) as (bench, digests):
@@ -139,11 +144,8 @@ def train(config: RunConfig, pairs: Path, output: Path, reporter: Reporter) -> P
         The model folder.
     """
     config = _placed(config, output)
-    policy, chat = resolve_spec(config.policy), _chat(config)
-    frozen = policy
-    if config.training.reference == "initial":
-        check_compatible(config.policy, config.reference, trust_remote_code=config.trust_remote_code)
-        frozen = resolve_spec(config.reference)
+    chat = _chat(config)
+    policy, frozen = policy_and_reference(config, config.training.reference == "initial")
     read_pairs(pairs)
     with _bench(config, chat, reporter) as (bench, digests):
         reference = None
@@ -161,11 +163,8 @@ def measure(config: RunConfig, model: Path, output: Path, reporter: Reporter) ->
         The content of `measures.json`, the model as iteration 1.
     """
     config = _placed(config, output)
-    start, measured, initial = (
-        resolve_spec(config.policy),
-        resolve_spec(model),
-        resolve_spec(config.reference),
-    )
+    start, initial = policy_and_reference(config, judge_kind(config) == "implicit")
+    measured = resolve_spec(model)
     check_compatible(config.policy, str(model), trust_remote_code=config.trust_remote_code)
     chat, kind = _chat(config), judge_kind(config)
     check_judge(config, kind)
@@ -227,8 +226,7 @@ def measure_rewards(config: RunConfig, pairs: Path, output: Path, reporter: Repo
         code: labelled_sources(path, source, config.source_language) if source else None
         for code, path in files.items()
     }
-    policy, reference = resolve_spec(config.policy), resolve_spec(config.reference)
-    check_compatible(config.policy, config.reference, trust_remote_code=config.trust_remote_code)
+    policy, reference = policy_and_reference(config, reward_reads_reference(config))
     with _bench(config, _chat(config), reporter) as (bench, digests):
         fitted = None
         if needs_fit(config):

@@ -13,7 +13,7 @@ from lingualign.config import NO_REWARD, RunConfig
 from lingualign.errors import InputError
 from lingualign.languages import resolve
 from lingualign.measures.judges import LABELS, judge_kind
-from lingualign.models import base_folder, check_compatible, load_tokenizer, resolve_spec
+from lingualign.models import base_folder, load_tokenizer
 from lingualign.pipeline.files import read_json
 from lingualign.pipeline.fingerprints import ModelDigests
 from lingualign.pipeline.folder import check_fingerprint, other_configuration, part_files
@@ -22,7 +22,7 @@ from lingualign.pipeline.judging import check_judge
 from lingualign.pipeline.labelled import labelled_prompts, load_labelled
 from lingualign.pipeline.manifest import Manifest
 from lingualign.pipeline.plan import EXECUTION, REWARD, VERDICT, Plan, make_plan
-from lingualign.pipeline.rewarding import needs_fit
+from lingualign.pipeline.rewarding import needs_fit, policy_and_reference, run_reads_reference
 from lingualign.pipeline.translating import check_translation
 from lingualign.prompts import ChatFormat
 from lingualign.records import PAIRS, REFERENCE_LOGPS, RESPONSES, SCORES, read_table
@@ -34,6 +34,7 @@ from lingualign.settings import (
     pairing_reads,
     part_options,
 )
+from lingualign.tracking import check_trackers
 
 BYTES_PER_TOKEN = 4  # of text, before compression
 CHECKPOINT_COPIES = 3  # the weights and two moments of Adam
@@ -84,13 +85,13 @@ def validate(
     for code in config.languages:
         resolve(code)
     check_run_folder(config.run_folder, config)
-    policy, reference = resolve_spec(config.policy), resolve_spec(config.reference)
-    check_compatible(config.policy, config.reference, trust_remote_code=config.trust_remote_code)
+    policy, reference = policy_and_reference(config, run_reads_reference(config))
     chat = ChatFormat(
         load_tokenizer(config.policy, trust_remote_code=config.trust_remote_code), config.base_model_prompts
     )
     judge = judge_kind(config)
     check_judge(config, judge)
+    check_trackers(config.training.report_to)
     config = complete_options(config)
     prompts = twin.prompts if twin else load_prompts(config, chat, positions(policy, reference))
     check_parts(config, prompts)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 # C0 and C1 controls but for tab and line feed; marks, embeddings and isolates of direction; spaces without
-# width, separators and tags that nobody sees (joiners, which some scripts are written with, stay); surrogates,
-# which are no text and cannot be written as UTF-8.
+# width, separators and tags that nobody sees (joiners stay, some scripts need them); surrogates, which are no
+# text and cannot be written as UTF-8.
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
     "\u200b\u2028\u2029\u2060\ufeff\U000e0000-\U000e007f\ud800-\udfff]"
