@@ -19,6 +19,11 @@ from lingualign.pipeline.folder import part_files
 
 FIXTURE = Path(__file__).parent / "fixtures" / "prompts"
 COMMANDS = [
+    "merge",
+    "export",
+    "report",
+    "doctor",
+    "init",
     "align",
     "compare",
     "validate",

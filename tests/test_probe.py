@@ -8,15 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lingualign.models import resolve_spec
+from lingualign.models import load_tokenizer, resolve_spec
+from lingualign.pairs.base import Side, make_pair
 from lingualign.pipeline.manifest import Manifest
 from lingualign.pipeline.run import run_checked
 from lingualign.pipeline.validate import CheckedRun, validate
+from lingualign.prompts import ChatFormat, Prompt
 from lingualign.settings import load_config
 from lingualign.setup.estimate import LEAST, MOST, Estimate, estimate_from, estimate_run, expected_longest
 from lingualign.setup.memory import footprint, training_bytes
 from lingualign.setup.probe import Rates
 from lingualign.setup.shape import Shape, read_shape, trained_parameters
+from lingualign.setup.training_step import numbered, training_seconds
 
 LARGE = Shape(8_000_000_000, 2, 32, 4096, 14336, 1024, 128256, 8192, "LlamaForCausalLM")
 SMALL = [
@@ -149,3 +152,17 @@ def test_the_peak_names_the_work_that_needs_most() -> None:
     assert needs.peak == needs.training
     sampled = load_config("icr", ["policy=a", "reference=b", "sampling.batch_tokens=10000000"])
     assert footprint(sampled, LARGE, LARGE, 2, cpu=False, tokens=512).largest == "sampling"
+
+
+def test_a_training_step_is_timed_unless_its_pairs_are_too_long(tmp_path: Path) -> None:
+    prompt = Prompt("1", "en", ({"role": "user", "content": "Is it?"},))
+    pair = make_pair(prompt, Side("Yes."), Side("No."))
+    pairs = [numbered(pair, number) for number in range(4)]
+    assert len({each["chosen"][0]["content"] for each in pairs}) == 4
+    chat = ChatFormat(load_tokenizer("lab:aligned"))
+    small = ["training.batch_pairs=2", "training.micro_batch_pairs=2", "training.epochs=1"]
+    for length, timed in ((512, True), (3, False)):
+        config = load_config("icr", [*small, f"training.max_length={length}"])
+        seconds = training_seconds(config, pairs, resolve_spec("lab:aligned"), chat, tmp_path / "checkpoints")
+        assert (seconds is not None and 0 < seconds < 60) == timed
+    assert not list(tmp_path.rglob("*.safetensors"))  # nothing is kept

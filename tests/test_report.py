@@ -21,7 +21,7 @@ from lingualign.pipeline.progress import Silent
 from lingualign.pipeline.run import align
 from lingualign.report import write_comparison, write_report
 from lingualign.report.sections import health, verdict, wins
-from lingualign.report.source import Run, above, count, difference, mean, ratio, total
+from lingualign.report.source import TracedRun, above, count, difference, mean, ratio, total
 from lingualign.report.texts import shorten, visible
 from lingualign.settings import load_config
 from report_numbers import problems
@@ -71,7 +71,7 @@ def text_of(page: str, section: str) -> str:
 
 def verdict_of(run: Path) -> str:
     """What the verdict says, without the rest of the page."""
-    return _plain(verdict.section(Run(run)).body)
+    return _plain(verdict.section(TracedRun(run)).body)
 
 
 def _plain(markup: str) -> str:
@@ -224,7 +224,7 @@ def test_a_run_of_an_older_version_has_a_report_that_says_what_is_missing(run: P
 
 def test_rewards_that_cannot_be_read_leave_a_gap_and_no_error(run: Path) -> None:
     shutil.rmtree(run / "iteration-2" / "scores")
-    said = _plain(health.section(Run(run)).body)
+    said = _plain(health.section(TracedRun(run)).body)
     assert "Rewards in iteration 1" in said
     assert "Rewards in iteration 2" not in said
 
@@ -233,8 +233,8 @@ def test_of_many_iterations_three_are_drawn_and_the_page_says_so(tmp_path: Path)
     run = make_run(
         tmp_path / "run", Size(languages=("en", "de"), iterations=5, prompts=4, candidates=2, heldout=5)
     )
-    assert "the first, the middle and the last iteration" in _plain(wins.section(Run(run)).body)
-    figures = re.findall(r"Rewards in iteration (\d)", _plain(health.section(Run(run)).body))
+    assert "the first, the middle and the last iteration" in _plain(wins.section(TracedRun(run)).body)
+    figures = re.findall(r"Rewards in iteration (\d)", _plain(health.section(TracedRun(run)).body))
     assert figures == ["1", "3", "5"]
 
 
@@ -365,7 +365,7 @@ def test_a_run_ends_with_its_report_and_keeps_what_other_commands_measured(
 
 
 def test_a_value_knows_where_it_is_from(run: Path) -> None:
-    found = Run(run)
+    found = TracedRun(run)
     wins = found.iterations[1]["greedy"]["languages"]["de"]["win_rate"]["mean"]
     assert wins.source == "measures.json#/iterations/1/greedy/languages/de/win_rate/mean"
     assert found.measures["a/b (c), d"].source == "measures.json#/a~1b%20%28c%29%2C%20d"

@@ -497,9 +497,6 @@ def test_hostile_texts_are_text_and_break_nothing(browser: Browser, hostile: Pat
     assert hostile.stat().st_size < 5_000_000
     with opened(browser, hostile, width=width) as visit:
         page = visit.page
-        # A paint is reported a little after it happened.
-        paint = page.wait_for_function("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
-        assert paint.json_value() < 2000
         shown: list[str] = []
         for code in ("de", "zh", "en", "ar", "he"):
             page.locator("#pairs-language").select_option(code)

@@ -71,6 +71,7 @@ def run_checked(
             run_iteration(bench, checked, iteration)
             measure_policy(bench, checked.plan, checked.prompts.heldout, iteration.number)
         measures = collect_measures(bench, checked)
+        measures = _other_sections(bench.folder.folder) | measures
         publish(bench, checked, measures)
     return measures
 
@@ -127,24 +128,23 @@ def collect_measures(bench: Bench, checked: CheckedRun) -> dict[str, Any]:
     return measures
 
 
-def publish(bench: Bench, checked: CheckedRun, measures: dict[str, Any]) -> None:
+def publish(bench: Bench, checked: CheckedRun, measures: Mapping[str, Any]) -> None:
     """Writes what a finished run is known by: its measures, a card beside each model, the report."""
     folder = bench.folder.folder
     track_measures(checked.config.training.report_to, folder, measures, bench.folder.reporter.warn)
-    write_json(folder / "measures.json", _other_sections(folder, measures) | measures)
+    write_json(folder / "measures.json", measures)
     for iteration in checked.plan.iterations:
         write_model_card(folder, iteration.number)
     _report(bench)
 
 
-def _other_sections(folder: Path, measures: Mapping[str, Any]) -> dict[str, Any]:
-    """What commands such as `lingualign measure representations` have put into `measures.json`."""
+def _other_sections(folder: Path) -> dict[str, Any]:
+    """What is in `measures.json` already: commands such as `lingualign measure representations` add to it."""
     path = folder / "measures.json"
     try:
-        kept = read_json(path) if path.exists() else {}
+        return dict(read_json(path)) if path.exists() else {}
     except InputError:  # damaged: what a run measures is made again, the rest is lost
-        kept = {}
-    return {name: section for name, section in kept.items() if name not in measures}
+        return {}
 
 
 def _report(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from lingualign.pipeline.files import read_json
 from lingualign.pipeline.fingerprints import ModelDigests
 from lingualign.pipeline.folder import check_fingerprint, other_configuration, part_files
 from lingualign.pipeline.inputs import RunPrompts, load_prompts
-from lingualign.pipeline.judging import check_judge
+from lingualign.pipeline.judging import check_judge, make_reader
 from lingualign.pipeline.labelled import labelled_prompts, load_labelled
 from lingualign.pipeline.manifest import Manifest
 from lingualign.pipeline.plan import EXECUTION, REWARD, VERDICT, Plan, make_plan
@@ -91,6 +92,7 @@ def validate(
     )
     judge = judge_kind(config)
     check_judge(config, judge)
+    make_reader(config, config.languages)  # what measuring reads answers with may be missing
     check_trackers(config.training.report_to)
     config = complete_options(config)
     prompts = twin.prompts if twin else load_prompts(config, chat, positions(policy, reference))
@@ -277,9 +279,17 @@ def _whole_weights(path: Path) -> bool:
         return False
 
 
+def _float32_bytes(path: Path) -> int:
+    """Bytes of a file's weights in float32, as checkpoints hold them whatever the file does."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file:
+        return 4 * sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+
+
 def estimate_disk(config: RunConfig, prompts: RunPrompts, policy: Path, done: list[str]) -> int:
     """An upper estimate of the bytes that a run will still write."""
-    weights = sum(path.stat().st_size for path in policy.glob("*.safetensors"))
+    weights = sum(_float32_bytes(path) for path in policy.glob("*.safetensors"))
     trained = weights // 10 if config.training.lora is not None else weights
     total = 0
     for number, used in enumerate(prompts.iterations, start=1):

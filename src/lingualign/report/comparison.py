@@ -29,7 +29,7 @@ from lingualign.report.section import Section
 from lingualign.report.sections import verdict
 from lingualign.report.sections.configuration import all_seconds, seconds_by_kind
 from lingualign.report.sections.wins import win_rate
-from lingualign.report.source import Node, Run, difference, language_name
+from lingualign.report.source import Node, TracedRun, difference, language_name
 from lingualign.report.texts import visible
 
 _PREFIXES = ("A:", "B:")
@@ -50,7 +50,7 @@ def write_comparison(a: Path, b: Path, output: Path) -> Path:
     Raises:
         InputError: One of the folders is not of a run, or its run is not finished.
     """
-    runs = [Run(folder, prefix) for folder, prefix in zip((a, b), _PREFIXES, strict=True)]
+    runs = [TracedRun(folder, prefix) for folder, prefix in zip((a, b), _PREFIXES, strict=True)]
     names = [
         Markup("{} ({})").format(letter[0], data_text(run.folder.resolve().name))
         for letter, run in zip(_PREFIXES, runs, strict=True)
@@ -71,7 +71,7 @@ def write_comparison(a: Path, b: Path, output: Path) -> Path:
     return output
 
 
-def _verdicts(runs: list[Run], names: list[Markup]) -> Section:
+def _verdicts(runs: list[TracedRun], names: list[Markup]) -> Section:
     cards = Markup("").join(
         Markup('<div class="verdict {}"><h3>{}</h3>{}<p class="headline">{}</p>{}</div>').format(
             verdict.tone(run), name, verdict.stamp(run), verdict.headline(run), verdict.tiles(run)
@@ -90,7 +90,7 @@ def _verdicts(runs: list[Run], names: list[Markup]) -> Section:
     return Section("verdict", "Verdicts", Markup('<div class="charts">{}</div>').format(cards) + note)
 
 
-def unfair(a: Run, b: Run) -> list[Markup]:
+def unfair(a: TracedRun, b: TracedRun) -> list[Markup]:
     """What keeps a comparison from being fair, in words; nothing where it is."""
     found = []
     names = {
@@ -111,22 +111,22 @@ def unfair(a: Run, b: Run) -> list[Markup]:
     return found
 
 
-def _fingerprint(run: Run) -> Node:
+def _fingerprint(run: TracedRun) -> Node:
     """What the start's answers to the held-out prompts depend on."""
     return run.manifest["stages"]["measures/iteration-0/greedy"]["fingerprint"]
 
 
-def _prompts(run: Run) -> tuple[Any, Any]:
+def _prompts(run: TracedRun) -> tuple[Any, Any]:
     found = _fingerprint(run)["prompts"].value
     known = found or (run.config["measures"]["prompts"].value or run.config["prompts"].value)
     return known, run.measures["held_out_prompts"].value
 
 
-def _start(run: Run) -> Any:
+def _start(run: TracedRun) -> Any:
     return _fingerprint(run)["policy"].value or run.config["policy"].value
 
 
-def _fairness(runs: list[Run]) -> Section:
+def _fairness(runs: list[TracedRun]) -> Section:
     a, b = runs
     reasons = {str(each) for each in unfair(a, b)}
     rows: list[list[Cell]] = []
@@ -168,7 +168,7 @@ def _fairness(runs: list[Run]) -> Section:
     return Section("fairness", "On equal terms?", text + table.html())
 
 
-def _wins(runs: list[Run], names: list[Markup]) -> Section:
+def _wins(runs: list[TracedRun], names: list[Markup]) -> Section:
     a, b = runs
     codes = [code for code in a.languages if code in b.languages]
     places: list[tuple[str, str | None]] = [
@@ -225,7 +225,7 @@ def _wins(runs: list[Run], names: list[Markup]) -> Section:
     )
 
 
-def _finding(runs: list[Run]) -> Cell:
+def _finding(runs: list[TracedRun]) -> Cell:
     """The means over the targets, and whether their intervals overlap."""
     told = []
     for decoding in DECODINGS:
@@ -244,7 +244,7 @@ def _finding(runs: list[Run]) -> Cell:
     return Markup(" ").join([*told, Markup(more)])
 
 
-def _costs(runs: list[Run], names: list[Markup]) -> Section:
+def _costs(runs: list[TracedRun], names: list[Markup]) -> Section:
     kinds = [seconds_by_kind(run) for run in runs]
     rows: list[list[Cell]] = [
         [kind, *(shown(found[kind], "duration") if kind in found else "" for found in kinds)]
@@ -254,7 +254,7 @@ def _costs(runs: list[Run], names: list[Markup]) -> Section:
     return Section("cost", "Cost", Table("Work by kind of stage", ["Stage", *names], rows).html())
 
 
-def _settings(runs: list[Run], names: list[Markup]) -> Section:
+def _settings(runs: list[TracedRun], names: list[Markup]) -> Section:
     flat = [dict(_flat(run.config.value or {})) for run in runs]
     rows: list[list[Cell]] = [
         [

@@ -28,7 +28,7 @@ from lingualign.report.sections import (
     verdict,
     wins,
 )
-from lingualign.report.source import Run
+from lingualign.report.source import TracedRun
 
 FILE = "report.html"
 _TEMPLATES = "templates"
@@ -68,13 +68,13 @@ def write_report(run: Path, output: Path | None = None) -> Path:
         >>> write_report(Path("runs/icr"))
         PosixPath('runs/icr/report.html')
     """
-    found = Run(run)
+    found = TracedRun(run)
     path = output or run / FILE
     write_text(path, render(run_page(found)))
     return path
 
 
-def run_page(run: Run) -> Page:
+def run_page(run: TracedRun) -> Page:
     """The page on one run."""
     from lingualign.report.browser import browser_section
 

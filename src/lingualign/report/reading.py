@@ -10,7 +10,7 @@ from markupsafe import Markup
 from lingualign.report.charts import Point
 from lingualign.report.html import Cell, iteration_name, legend, paragraph
 from lingualign.report.numbers import shown, text
-from lingualign.report.source import Node, Run, constant, difference
+from lingualign.report.source import Node, TracedRun, constant, difference
 
 DECODINGS = ("greedy", "sampled")
 EVEN = 0.5  # the win rate of a policy against itself
@@ -24,14 +24,14 @@ def of_language(measured: Node, decoding: str, code: str) -> Node:
     return measured[decoding]["languages"][code]
 
 
-def decoding_name(run: Run, decoding: str) -> Markup:
+def decoding_name(run: TracedRun, decoding: str) -> Markup:
     """`greedy`, or `sampled at T = 0.6`."""
     if decoding == "greedy":
         return Markup("greedy")
     return Markup("sampled at T = {}").format(shown(run.measures["temperature"], "general"))
 
 
-def decoding_title(run: Run, decoding: str) -> Markup:
+def decoding_title(run: TracedRun, decoding: str) -> Markup:
     """The same at the beginning of a title."""
     name = decoding_name(run, decoding)
     return Markup(name[0].upper() + name[1:])
@@ -46,7 +46,7 @@ def outcome(win_rate: Node) -> Outcome:
     return "worse" if win_rate["high"].value < EVEN else "unclear"
 
 
-def series_legend(run: Run, start: bool = False) -> Markup:
+def series_legend(run: TracedRun, start: bool = False) -> Markup:
     """What the colours of iterations are; nothing where there is one series."""
     entries: list[tuple[str, Cell]] = [("start", "start")] if start else []
     entries += [(f"series-{number}", iteration_name(iteration)) for number, iteration in run.drawn]
@@ -56,7 +56,7 @@ def series_legend(run: Run, start: bool = False) -> Markup:
     return legend(entries, shapes=True) + note if len(entries) > 1 else Markup("")
 
 
-def over_run(run: Run, decoding: str, code: str, *path: str) -> list[Node]:
+def over_run(run: TracedRun, decoding: str, code: str, *path: str) -> list[Node]:
     """A measure of a language at the start and after each iteration that is drawn."""
     return [
         _follow(of_language(measured, decoding, code), path)

@@ -141,7 +141,7 @@ def _numbers(nodes: Sequence[Node]) -> list[float]:
     return [value for value in _values(nodes) if isinstance(value, int | float)]
 
 
-class Run:
+class TracedRun:
     """A finished run.
 
     Args:

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lingualign.report.source import Node, Run
+from lingualign.report.source import Node, TracedRun
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def quantiles_by_language(
-    run: Run, table: str, column: str, quantiles: Sequence[float] = QUANTILES
+    run: TracedRun, table: str, column: str, quantiles: Sequence[float] = QUANTILES
 ) -> dict[str, list[Node]]:
     """Quantiles of a column of a table that has a column `language`.
 

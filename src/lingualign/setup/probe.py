@@ -7,11 +7,9 @@ them.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,10 +33,12 @@ from lingualign.pipeline.stages import by_prompt, candidates
 from lingualign.pipeline.translating import make_translator
 from lingualign.pipeline.validate import CheckedRun
 from lingualign.prompts import ParallelPrompts, Prompt
-from lingualign.records import Message, Pair, Response, Score
+from lingualign.records import Pair, Response, Score
 from lingualign.sampling.decode import decode
 from lingualign.settings import load_pairing, pairing_reads, part_options
+from lingualign.setup.clock import disk_speed, peak_memory, timed
 from lingualign.setup.machine import nearest_folder
+from lingualign.setup.training_step import numbered, training_seconds
 from lingualign.training import reference_logps
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ PROMPTS = 4  # in every language
 FIRST_TOKENS = 8  # of the first response, to see how fast the model is
 TRAINING_STEPS = 3  # the first of them is not timed
 BACKWARD = 3.0  # a step of training costs about three forward passes
-WRITTEN = 16_000_000  # bytes, to see how fast the disk is
 
 
 @dataclass
@@ -104,12 +103,12 @@ def probe(checked: CheckedRun, may_train: bool = True) -> Rates:
         may_train: Whether a training step has room in memory.
     """
     start = time.monotonic()
-    rates = Rates(write=_disk_speed(nearest_folder(checked.config.run_folder)))
+    rates = Rates(write=disk_speed(nearest_folder(checked.config.run_folder)))
     with tempfile.TemporaryDirectory(prefix="lingualign-probe-") as folder:
         run = RunFolder(Path(folder), Manifest(), Silent())
         bench = Bench(checked.config, run, checked.chat)
         _Probe(checked, bench, rates).run(may_train)
-    rates.memory = _peak_memory()
+    rates.memory = peak_memory()
     rates.seconds = time.monotonic() - start
     return rates
 
@@ -133,7 +132,7 @@ class _Probe:
 
     def run(self, may_train: bool) -> None:
         """All of them, in the order of a run."""
-        with _timed() as clock:
+        with timed() as clock:
             self.bench.models.get(self.policy)
         self.rates.loading = clock.seconds
         self.sample()
@@ -197,7 +196,7 @@ class _Probe:
         ]
         for batch in batches:
             reward.score(batch[:1])  # what only the first call does is not timed
-        with _timed() as clock:
+        with timed() as clock:
             scored = [scores for batch in batches for scores in reward.score(batch)]
         chat = self.bench.chat
         tokens = sum(
@@ -230,7 +229,7 @@ class _Probe:
             )
             make_pairs = load_pairing(config).make(part_options(config, "pairs"))
             make_pairs(sources)
-            with _timed() as clock:
+            with timed() as clock:
                 self.pairs = make_pairs(sources).pairs
             self.rates.pairing = clock.seconds / len(self.prompts)
             self.rates.pairs = len(self.pairs) / len(self.prompts)
@@ -254,7 +253,7 @@ class _Probe:
             "batch_tokens": config.reward.batch_tokens,
         }
         reference_logps(model, self.pairs[:1], self.bench.chat, **options)
-        with _timed() as clock:
+        with timed() as clock:
             reference_logps(model, self.pairs, self.bench.chat, **options)
         self.rates.forward_token = clock.seconds / max(1, self._tokens(self.pairs))
 
@@ -271,16 +270,23 @@ class _Probe:
         if not may_train or not size:
             return
         self.bench.models.keep()
-        pairs = [_numbered(self.pairs[i % len(self.pairs)], i) for i in range(TRAINING_STEPS * size)]
-        update = {"batch_pairs": size, "micro_batch_pairs": min(micro, size), "epochs": 1}
-        seconds = _training_seconds(
+        pairs = [numbered(self.pairs[i % len(self.pairs)], i) for i in range(TRAINING_STEPS * size)]
+        update = {
+            "batch_pairs": size,
+            "micro_batch_pairs": min(micro, size),
+            "epochs": 1,
+            "report_to": [],
+        }
+        seconds = training_seconds(
             self.config.model_copy(update={"training": settings.model_copy(update=update)}),
             pairs,
             self.policy,
-            self.bench,
+            self.bench.chat,
+            self.bench.folder.folder / "checkpoints",
         )
-        self.rates.training_token = seconds / (self._tokens(pairs) / TRAINING_STEPS)
-        self.rates.trained = True
+        if seconds is not None:
+            self.rates.training_token = seconds / (self._tokens(pairs) / TRAINING_STEPS)
+            self.rates.trained = True
 
     def _tokens(self, pairs: Sequence[Pair]) -> int:
         """Tokens of pairs: the prompt once, and both responses."""
@@ -313,7 +319,7 @@ class _Probe:
         rows = [place for place in range(len(prompts)) for _ in range(n)]
         draws = np.random.default_rng(config.seed).random((len(rows), tokens))
         stops = chat.stop_ids(getattr(model, "generation_config", None))
-        with _timed() as clock:
+        with timed() as clock:
             found = decode(
                 model,
                 encoded,
@@ -365,102 +371,3 @@ def _any_pairs(prompts: ParallelPrompts, responses: Sequence[Response]) -> Itera
     """Pairs of what was sampled, where none can be chosen yet; one response is paired with itself."""
     for (language, prompt_id), answers in by_prompt(responses).items():
         yield make_pair(prompts.get(prompt_id, language), Side.of(answers[0]), Side.of(answers[-1]))
-
-
-def _numbered(pair: Pair, number: int) -> Pair:
-    """A pair with a number in all its texts: what is equal within a pass would be computed only once."""
-
-    def mark(messages: Sequence[Message], text: str) -> list[Message]:
-        *before, last = messages
-        return [*before, Message(role=last["role"], content=f"{last['content']} {text}")]
-
-    return {
-        **pair,
-        "id": str(number),
-        "prompt": mark(pair["prompt"], str(number)),
-        "chosen": mark(pair["chosen"], str(number)),
-        "rejected": mark(pair["rejected"], f"{number}."),
-    }
-
-
-def _training_seconds(config: RunConfig, pairs: Sequence[Pair], policy: Path, bench: Bench) -> float:
-    """Seconds of an optimiser step, the first one left out."""
-    from transformers import TrainingArguments
-
-    from lingualign.models import no_progress_bars, resolve_device, resolve_dtype
-    from lingualign.training.arguments import training_arguments
-    from lingualign.training.collate import encode_pairs, make_examples
-    from lingualign.training.policy import trainable_policy
-    from lingualign.training.trainer import PreferenceTrainer
-
-    place = resolve_device(config.device)
-    encoded, _ = encode_pairs(pairs, bench.chat, config.training.max_length)
-    groups = [[example] for example in make_examples(encoded, None)]
-    arguments = training_arguments(
-        config.training,
-        bench.folder.folder / "checkpoints",
-        [1] * len(groups),
-        config.seed,
-        cpu=place.type == "cpu",
-        mixed=resolve_dtype(config.dtype, place) is torch.bfloat16,
-        kind=TrainingArguments,
-        remove_unused_columns=False,
-    )
-    arguments.save_strategy = "no"
-    model = trainable_policy(
-        policy,
-        config.training,
-        device=str(place),
-        dtype=config.dtype,
-        trust_remote_code=config.trust_remote_code,
-    )
-    ends: list[float] = []
-
-    def on_step(done: int, total: int, metrics: Any) -> None:
-        _wait()
-        ends.append(time.monotonic())
-
-    with no_progress_bars():
-        PreferenceTrainer(config.training, model, groups, arguments, on_step).train()
-    return float(np.mean(np.diff(ends)))
-
-
-def _disk_speed(folder: Path) -> float:
-    """Bytes a second that a folder's disk takes."""
-    content = os.urandom(WRITTEN)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".lingualign-probe-") as file:
-        start = time.monotonic()
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-        return WRITTEN / (time.monotonic() - start)
-
-
-def _peak_memory() -> float:
-    """Bytes that this process had at its peak: of the GPU where there is one, else of main memory."""
-    if torch.cuda.is_available():
-        return float(torch.cuda.max_memory_allocated())
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
-
-
-@dataclass
-class _Clock:
-    seconds: float = 0.0
-
-
-@contextmanager
-def _timed() -> Iterator[_Clock]:
-    """Times a block, and waits for the GPU at both ends."""
-    clock = _Clock()
-    _wait()
-    start = time.monotonic()
-    yield clock
-    _wait()
-    clock.seconds = time.monotonic() - start
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()

@@ -11,7 +11,7 @@ from lingualign.report.charts import share_chart
 from lingualign.report.html import Cell, Figure, Table, data_text, exhibit, paragraph
 from lingualign.report.numbers import shown, text
 from lingualign.report.section import Section
-from lingualign.report.source import CONFIG, Node, Run, total
+from lingualign.report.source import CONFIG, Node, TracedRun, total
 from lingualign.report.texts import visible
 
 _KINDS = {
@@ -26,7 +26,7 @@ _KINDS = {
 MEASURING = "measuring"
 
 
-def section(run: Run) -> Section:
+def section(run: TracedRun) -> Section:
     """All that is needed to make the run again."""
     body = paragraph("This makes the run again, in another folder:") + Markup(
         '<pre class="command" tabindex="0"><code>{}</code></pre>'
@@ -41,7 +41,7 @@ def section(run: Run) -> Section:
     return Section("configuration", "Configuration", body)
 
 
-def command(run: Run) -> str:
+def command(run: TracedRun) -> str:
     """The command that repeats the run from its own configuration."""
     folder = Path(run.config["output"].value or run.folder)
     again = folder.with_name(f"{folder.name}-again")
@@ -55,7 +55,7 @@ def kind_of(stage: str) -> str:
     return _KINDS.get(stage.rpartition("/")[2], stage.rpartition("/")[2])
 
 
-def seconds_by_kind(run: Run) -> dict[str, Node]:
+def seconds_by_kind(run: TracedRun) -> dict[str, Node]:
     """Seconds of work by what the stages do, the most first."""
     kinds: dict[str, list[Node]] = {}
     for name, stage in run.manifest["stages"].items():
@@ -64,12 +64,12 @@ def seconds_by_kind(run: Run) -> dict[str, Node]:
     return dict(sorted(found.items(), key=lambda item: -item[1].value))
 
 
-def all_seconds(run: Run) -> Node:
+def all_seconds(run: TracedRun) -> Node:
     """Seconds of work of all stages."""
     return total(run.manifest["stages"].every("seconds"))
 
 
-def _times(run: Run) -> Markup:
+def _times(run: TracedRun) -> Markup:
     kinds = seconds_by_kind(run)
     if not kinds:
         return paragraph("The times of the stages were not kept.")
@@ -104,7 +104,7 @@ def _times(run: Run) -> Markup:
     )
 
 
-def _versions(run: Run) -> Markup:
+def _versions(run: TracedRun) -> Markup:
     rows: list[list[Cell]] = [
         [data_text(name), Markup("<code>{}</code>").format(version.value)]
         for name, version in run.manifest["versions"].items()

@@ -18,7 +18,7 @@ from lingualign.report.reading import (
     series_legend,
 )
 from lingualign.report.section import Section
-from lingualign.report.source import Run, language_name
+from lingualign.report.source import TracedRun, language_name
 
 _COLUMNS: list[tuple[str, tuple[str, ...], str]] = [
     ("Right language, %", ("right_language",), "percent"),
@@ -31,7 +31,7 @@ _COLUMNS: list[tuple[str, tuple[str, ...], str]] = [
 ]
 
 
-def section(run: Run) -> Section | None:
+def section(run: TracedRun) -> Section | None:
     """The language of answers."""
     drawn = {decoding: _points(run, decoding) for decoding in DECODINGS}
     every = [point for points in drawn.values() for point in points]
@@ -58,7 +58,7 @@ def section(run: Run) -> Section | None:
     return Section("confusion", "Language confusion", intro + body)
 
 
-def _points(run: Run, decoding: str) -> list[Point]:
+def _points(run: TracedRun, decoding: str) -> list[Point]:
     points = []
     for code in run.languages:
         for series, measured in [(0, run.start), *run.drawn]:
@@ -68,7 +68,7 @@ def _points(run: Run, decoding: str) -> list[Point]:
     return points
 
 
-def _finding(run: Run) -> Cell:
+def _finding(run: TracedRun) -> Cell:
     """The lowest share at the end, in any language and decoding, and where it was."""
     shares = {
         (code, decoding): share
@@ -89,7 +89,7 @@ def _finding(run: Run) -> Cell:
     )
 
 
-def _table(run: Run, decoding: str) -> Table:
+def _table(run: TracedRun, decoding: str) -> Table:
     columns = [
         (title, path, form)
         for title, path, form in _COLUMNS

@@ -19,7 +19,7 @@ from lingualign.report.html import (
 from lingualign.report.numbers import shown, text
 from lingualign.report.reading import percent
 from lingualign.report.section import Section
-from lingualign.report.source import Node, Run, difference, language_name, ratio, total
+from lingualign.report.source import Node, TracedRun, difference, language_name, ratio, total
 
 _COLORS = ["series-1", "series-2", "series-3", "warn", "good", "start"]
 _WORDS = {
@@ -30,7 +30,7 @@ _WORDS = {
 }
 
 
-def section(run: Run) -> Section | None:
+def section(run: TracedRun) -> Section | None:
     """Prompts, responses, what each filter removed, and pairs."""
     reports = [iteration for _, iteration in run.drawn if iteration["pairs"].value]
     if not reports:

@@ -27,14 +27,14 @@ from lingualign.report.html import (
 from lingualign.report.numbers import shown, text
 from lingualign.report.reading import percent, series_legend
 from lingualign.report.section import Section
-from lingualign.report.source import Node, Run, constant, language_name
+from lingualign.report.source import Node, TracedRun, constant, language_name
 from lingualign.report.tables import QUANTILES, quantiles_by_language
 
 _LIMITS = "lingualign.rewards.health"
 _SCALE = "python:lingualign.report.tables#QUANTILES"
 
 
-def section(run: Run) -> Section | None:
+def section(run: TracedRun) -> Section | None:
     """Whether the rewards could be trusted."""
     examined = [(series, each) for series, each in run.drawn if each["reward_health"]]
     if not examined:
@@ -51,7 +51,7 @@ def section(run: Run) -> Section | None:
     return Section("health", "Reward health", body + _signs(run))
 
 
-def _signs(run: Run) -> Markup:
+def _signs(run: TracedRun) -> Markup:
     """Agreement with another context, and correlation with length."""
     agreement, length = (
         _points(run, "agreement", "percent", 100),
@@ -75,7 +75,7 @@ def _signs(run: Run) -> Markup:
     return exhibit("What rewards go with", finding, figures, _table(run), series_legend(run), unfolded=False)
 
 
-def _warnings(run: Run) -> Markup:
+def _warnings(run: TracedRun) -> Markup:
     found: list[Cell] = []
     for iteration in run.iterations:
         for code, health in iteration["reward_health"].items():
@@ -90,7 +90,7 @@ def _warnings(run: Run) -> Markup:
     return Markup('<div class="note warn"><strong>Warnings</strong>{}</div>').format(bullets(found))
 
 
-def _spreads(run: Run) -> Markup:
+def _spreads(run: TracedRun) -> Markup:
     """The distribution of rewards among all responses, from the tables of scores."""
     spreads, rows = list[tuple[Node, list[Spread]]](), list[list[Cell]]()
     for _, iteration in run.drawn:
@@ -134,7 +134,7 @@ def _spreads(run: Run) -> Markup:
     return exhibit("Distribution of rewards", finding, figures, table, unfolded=False)
 
 
-def _points(run: Run, key: str, form: str, scale: float = 1) -> list[Point]:
+def _points(run: TracedRun, key: str, form: str, scale: float = 1) -> list[Point]:
     points = []
     for code in run.languages:
         for series, iteration in run.drawn:
@@ -144,7 +144,7 @@ def _points(run: Run, key: str, form: str, scale: float = 1) -> list[Point]:
     return points
 
 
-def _agreement_finding(run: Run) -> Cell:
+def _agreement_finding(run: TracedRun) -> Cell:
     for iteration in reversed(run.iterations):
         known = {
             code: health["agreement"]
@@ -160,7 +160,7 @@ def _agreement_finding(run: Run) -> Cell:
     return ""
 
 
-def _table(run: Run) -> Table:
+def _table(run: TracedRun) -> Table:
     rows: list[list[Cell]] = []
     for _, iteration in run.drawn:
         for code in run.languages:

@@ -26,16 +26,16 @@ from lingualign.report.reading import (
     series_legend,
 )
 from lingualign.report.section import Section
-from lingualign.report.source import Node, Run, difference, language_name, mean
+from lingualign.report.source import Node, TracedRun, difference, language_name, mean
 
 
-def section(run: Run) -> Section | None:
+def section(run: TracedRun) -> Section | None:
     """Length of pairs and of answers."""
     body = _control(run) + _answers(run)
     return Section("length", "Length", body) if body else None
 
 
-def _control(run: Run) -> Markup:
+def _control(run: TracedRun) -> Markup:
     """Chosen less rejected, without and with the penalty."""
     drawn, rows = list[tuple[Node, list[Point]]](), list[list[Cell]]()
     for _, iteration in run.drawn:
@@ -87,7 +87,7 @@ def _control(run: Run) -> Markup:
     )
 
 
-def _answers(run: Run) -> Markup:
+def _answers(run: TracedRun) -> Markup:
     """Characters an answer, from the start to the end."""
     drawn = {}
     for decoding in DECODINGS:
@@ -132,7 +132,7 @@ def _answers(run: Run) -> Markup:
     )
 
 
-def length_change(run: Run, decoding: str = "greedy") -> Cell:
+def length_change(run: TracedRun, decoding: str = "greedy") -> Cell:
     """By how much answers in the target languages have become longer."""
     pairs = [
         (before, after)

@@ -9,7 +9,7 @@ from lingualign.report.html import Cell, Figure, Table, data_text, exhibit, lang
 from lingualign.report.numbers import interval, shown, text
 from lingualign.report.reading import percent
 from lingualign.report.section import Section
-from lingualign.report.source import Node, Run, language_name
+from lingualign.report.source import Node, TracedRun, language_name
 
 _MEASURES = {
     "weighted": ("MEXA, hidden states weighted by position", 0),
@@ -19,7 +19,7 @@ _MEASURES = {
 }  # its title, and the number of its first layer: the embeddings have no neurons
 
 
-def section(run: Run) -> Section | None:
+def section(run: TracedRun) -> Section | None:
     """MEXA and NeuronXA, a layer at a time; None where they were not measured."""
     measured = run.measures["representations"]
     if not measured["languages"]:

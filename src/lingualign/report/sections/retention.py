@@ -20,7 +20,7 @@ from lingualign.report.reading import (
     series_legend,
 )
 from lingualign.report.section import Section
-from lingualign.report.source import Run, language_name
+from lingualign.report.source import TracedRun, language_name
 
 _MEASURES = [
     ("Judge's score", ("reward",), "fine"),
@@ -36,7 +36,7 @@ _WORDS = {
 }
 
 
-def section(run: Run) -> Section | None:
+def section(run: TracedRun) -> Section | None:
     """What has become of the source language."""
     if run.source not in run.languages:
         return None
@@ -62,7 +62,7 @@ def section(run: Run) -> Section | None:
     return Section("retention", f"{name} retention", body + _changes(run, name))
 
 
-def _finding(run: Run) -> Cell:
+def _finding(run: TracedRun) -> Cell:
     told = [
         Markup("{}, {} of the answers win: {}.").format(
             decoding_title(run, decoding), percent(rate["mean"]), _WORDS[outcome(rate)]
@@ -73,7 +73,7 @@ def _finding(run: Run) -> Cell:
     return Markup("After {}. {}").format(iteration_name(run.last), Markup(" ").join(told))
 
 
-def _rates(run: Run) -> Table:
+def _rates(run: TracedRun) -> Table:
     rows: list[list[Cell]] = []
     for decoding in DECODINGS:
         for iteration in run.iterations:
@@ -93,7 +93,7 @@ def _rates(run: Run) -> Table:
     )
 
 
-def _changes(run: Run, name: str) -> Markup:
+def _changes(run: TracedRun, name: str) -> Markup:
     rows: list[list[Cell]] = []
     for title, path, form in _MEASURES:
         greedy, sampled = (over_run(run, decoding, run.source, *path) for decoding in DECODINGS)

@@ -11,7 +11,7 @@ from lingualign.report.html import Cell, Figure, Table, exhibit, paragraph
 from lingualign.report.numbers import shown, text
 from lingualign.report.reading import series_legend
 from lingualign.report.section import Section
-from lingualign.report.source import Node, Run, mean
+from lingualign.report.source import Node, TracedRun, mean
 
 MOST = 50  # points of a curve; more steps are averaged, neighbours together
 _FIRST = ("loss", "margin", "accuracy")
@@ -19,7 +19,7 @@ _NOT_CURVES = {"step", "epoch"}
 _TITLES = {"grad_norm": "Norm of the gradient", "nll": "NLL of the chosen response", "dpo": "DPO loss"}
 
 
-def section(run: Run) -> Section | None:
+def section(run: TracedRun) -> Section | None:
     """Loss, margin, accuracy and what else the objective reported."""
     logs = [
         (series, iteration, log)

@@ -16,10 +16,10 @@ from lingualign.report.reading import (
     series_legend,
 )
 from lingualign.report.section import Section
-from lingualign.report.source import Node, Run, difference, mean
+from lingualign.report.source import Node, TracedRun, difference, mean
 
 
-def section(run: Run) -> Section | None:
+def section(run: TracedRun) -> Section | None:
     """The judge's components before and after; None where the judge has none."""
     names = _names(run)
     if not names or not run.targets:
@@ -54,7 +54,7 @@ def section(run: Run) -> Section | None:
     return Section("traits", "Traits of answers", body)
 
 
-def _points(run: Run, decoding: str, names: list[str], scale: float, form: str) -> list[Point]:
+def _points(run: TracedRun, decoding: str, names: list[str], scale: float, form: str) -> list[Point]:
     series = [0, *(number for number, _ in run.drawn)]
     return [
         Point(name, number, scale * node.value, text(node, form))
@@ -64,7 +64,7 @@ def _points(run: Run, decoding: str, names: list[str], scale: float, form: str) 
     ]
 
 
-def _names(run: Run) -> list[str]:
+def _names(run: TracedRun) -> list[str]:
     found: dict[str, None] = {}
     for measured in (run.start, *run.iterations):
         for code in run.targets:
@@ -74,7 +74,7 @@ def _names(run: Run) -> list[str]:
     return list(found)
 
 
-def _means(run: Run, decoding: str, name: str) -> list[Node]:
+def _means(run: TracedRun, decoding: str, name: str) -> list[Node]:
     """The mean over the target languages, at the start and after each iteration that is drawn."""
     return [
         mean(*(of_language(measured, decoding, code)["traits"][name] for code in run.targets))
@@ -82,7 +82,7 @@ def _means(run: Run, decoding: str, name: str) -> list[Node]:
     ]
 
 
-def _finding(run: Run, names: list[str], form: str) -> Cell:
+def _finding(run: TracedRun, names: list[str], form: str) -> Cell:
     """The trait that rose most and the one that fell most, greedy."""
     changes = {}
     for name in names:
@@ -104,7 +104,7 @@ def _finding(run: Run, names: list[str], form: str) -> Cell:
     return Markup("From the start to {}, greedy: {}.").format(iteration_name(run.last), said)
 
 
-def _table(run: Run, names: list[str], form: str) -> Table:
+def _table(run: TracedRun, names: list[str], form: str) -> Table:
     rows: list[list[Cell]] = []
     for name in names:
         source = [over_run(run, decoding, run.source, "traits", name) for decoding in DECODINGS]

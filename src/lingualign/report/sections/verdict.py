@@ -20,7 +20,7 @@ from lingualign.report.sections.configuration import all_seconds, seconds_by_kin
 from lingualign.report.sections.length import length_change
 from lingualign.report.sections.wins import win_rate
 from lingualign.report.sections.worries import worries
-from lingualign.report.source import Node, Run, above, count, difference, language_name
+from lingualign.report.source import Node, TracedRun, above, count, difference, language_name
 
 _SIGNS = {"better": "▲", "worse": "▼", "unclear": "≈", "unknown": "?"}
 _SAID = {
@@ -31,7 +31,7 @@ _SAID = {
 }
 
 
-def section(run: Run) -> Section:
+def section(run: TracedRun) -> Section:
     """The answer to "may I ship this?", for a reader in a hurry."""
     body = Markup('<div class="verdict {}">{}<p class="headline">{}</p>{}</div>').format(
         tone(run), stamp(run), headline(run), tiles(run)
@@ -53,34 +53,34 @@ def section(run: Run) -> Section:
     return Section("verdict", "Verdict", body + _guards(run))
 
 
-def ships(run: Run) -> bool | None:
+def ships(run: TracedRun) -> bool | None:
     """Whether all guards passed; None where there is no verdict."""
     said = run.last["verdict"]["verdict"].value
     return None if said is None else said == "ship"
 
 
-def tone(run: Run) -> str:
+def tone(run: TracedRun) -> str:
     """The CSS class of the verdict."""
     return {True: "good", False: "bad", None: "unknown"}[ships(run)]
 
 
-def stamp(run: Run) -> Markup:
+def stamp(run: TracedRun) -> Markup:
     """The verdict in two words."""
     word = {True: "Ship", False: "Do not ship", None: "No verdict"}[ships(run)]
     return Markup('<p class="stamp">{}</p>').format(word)
 
 
-def outcomes(run: Run, decoding: str) -> dict[str, str]:
+def outcomes(run: TracedRun, decoding: str) -> dict[str, str]:
     """How each target language fared after the last iteration."""
     return {code: outcome(win_rate(run, run.last, decoding, code)) for code in run.targets}
 
 
-def headline(run: Run) -> Markup:
+def headline(run: TracedRun) -> Markup:
     """Two sentences: the targets, then the source language."""
     return Markup(" ").join(clause for clause in (_targets_clause(run), _source_clause(run)) if clause)
 
 
-def _targets_clause(run: Run) -> Markup:
+def _targets_clause(run: TracedRun) -> Markup:
     found = {decoding: outcomes(run, decoding) for decoding in DECODINGS}
     said = {each for by_code in found.values() for each in by_code.values()}
     if not run.targets:
@@ -107,17 +107,17 @@ def _targets_clause(run: Run) -> Markup:
     return Markup("Target languages better beyond chance: {}.").format(joined(counts)) + fell
 
 
-def _rates(run: Run, decoding: str) -> list[Node]:
+def _rates(run: TracedRun, decoding: str) -> list[Node]:
     """The lower ends of the win rates of the target languages that could be judged."""
     lows = (win_rate(run, run.last, decoding, code)["low"] for code in run.targets)
     return [low for low in lows if low]
 
 
-def _better(run: Run, decoding: str) -> Node:
+def _better(run: TracedRun, decoding: str) -> Node:
     return above(EVEN, _rates(run, decoding))
 
 
-def _source_clause(run: Run) -> Markup:
+def _source_clause(run: TracedRun) -> Markup:
     if run.source not in run.languages:
         return Markup("")
     name = language(run.source)
@@ -131,7 +131,7 @@ def _source_clause(run: Run) -> Markup:
     return Markup("{} shows no loss beyond chance.").format(name)
 
 
-def tiles(run: Run) -> Markup:
+def tiles(run: TracedRun) -> Markup:
     """The handful of numbers that everybody asks for."""
     found: list[tuple[Cell, Cell, Cell]] = []
     for decoding in DECODINGS:
@@ -155,12 +155,12 @@ def tiles(run: Run) -> Markup:
     )
 
 
-def _iterations(run: Run) -> Markup:
+def _iterations(run: TracedRun) -> Markup:
     number = shown(run.last["iteration"], "count")
     return Markup("{} iteration{}").format(number, "" if len(run.iterations) == 1 else "s")
 
 
-def _where(run: Run) -> Markup:
+def _where(run: TracedRun) -> Markup:
     """A row of languages for each decoding: sign, name, win rate."""
     rows = []
     for decoding in DECODINGS:
@@ -183,7 +183,7 @@ def _where(run: Run) -> Markup:
     return Markup("").join(rows) + Markup('<p class="quiet">{}</p>').format(key)
 
 
-def _how_much(run: Run) -> Markup:
+def _how_much(run: TracedRun) -> Markup:
     told = []
     for decoding in DECODINGS:
         rate = run.last[decoding]["target_win_rate"]
@@ -201,7 +201,7 @@ def _how_much(run: Run) -> Markup:
     return bullets([*(each[:1].upper() + each[1:] + "." for each in told), *rewards])
 
 
-def _rewards(run: Run) -> list[Cell]:
+def _rewards(run: TracedRun) -> list[Cell]:
     """The judge's own score, where it gives one, in words."""
     found = []
     for code in run.targets:
@@ -221,7 +221,7 @@ def _rewards(run: Run) -> list[Cell]:
     ]
 
 
-def _how_sure(run: Run) -> Markup:
+def _how_sure(run: TracedRun) -> Markup:
     held = run.measures["held_out_prompts"]
     said = [
         Markup(
@@ -238,7 +238,7 @@ def _how_sure(run: Run) -> Markup:
     return Markup(" ").join(said)
 
 
-def _cost(run: Run) -> Markup:
+def _cost(run: TracedRun) -> Markup:
     costs: list[Cell] = []
     spent = all_seconds(run)
     if spent.value:
@@ -258,7 +258,7 @@ def _cost(run: Run) -> Markup:
     return bullets(costs)
 
 
-def _guards(run: Run) -> Markup:
+def _guards(run: TracedRun) -> Markup:
     """The guards that the verdict is made of."""
     rows: list[list[Cell]] = []
     for guard in run.last["verdict"]["guards"].elements():

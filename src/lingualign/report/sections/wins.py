@@ -29,12 +29,12 @@ from lingualign.report.reading import (
     series_legend,
 )
 from lingualign.report.section import Section
-from lingualign.report.source import Node, Run, language_name
+from lingualign.report.source import Node, TracedRun, language_name
 
 NAMES = {"win_rate": "as judged", "lc_win_rate": "length-controlled"}
 
 
-def section(run: Run) -> Section:
+def section(run: TracedRun) -> Section:
     """Win rates against the starting policy."""
     drawn = {
         (decoding, name): _points(run, decoding, measure)
@@ -68,20 +68,22 @@ def section(run: Run) -> Section:
     return Section("wins", "Win rates against the start", intro + shown_all)
 
 
-def win_rate(run: Run, iteration: Node, decoding: str, code: str | None, measure: str = "win_rate") -> Node:
+def win_rate(
+    run: TracedRun, iteration: Node, decoding: str, code: str | None, measure: str = "win_rate"
+) -> Node:
     """A win rate of a language; of no language: of the mean over the targets."""
     if code is None:
         return iteration[decoding][f"target_{measure}"]
     return of_language(iteration, decoding, code)[measure]
 
 
-def _places(run: Run) -> list[tuple[str, str | None]]:
+def _places(run: TracedRun) -> list[tuple[str, str | None]]:
     """The rows: the mean, the targets and the source language."""
     mean = [(MEAN_ROW, None)] if len(run.targets) > 1 else []
     return [*mean, *((language_name(code), code) for code in run.ordered)]
 
 
-def _points(run: Run, decoding: str, measure: str) -> list[Point]:
+def _points(run: TracedRun, decoding: str, measure: str) -> list[Point]:
     points = []
     for name, code in _places(run):
         for series, iteration in run.drawn:
@@ -91,7 +93,7 @@ def _points(run: Run, decoding: str, measure: str) -> list[Point]:
     return points
 
 
-def _finding(run: Run) -> Cell:
+def _finding(run: TracedRun) -> Cell:
     """The best and the worst target of the last iteration, greedy or whatever was judged."""
     for decoding in DECODINGS:
         rates = {code: win_rate(run, run.last, decoding, code) for code in run.targets}
@@ -108,7 +110,7 @@ def _finding(run: Run) -> Cell:
     return "No judgement of a target language succeeded."
 
 
-def _table(run: Run) -> Table:
+def _table(run: TracedRun) -> Table:
     rows: list[list[Cell]] = []
     for name, code in _places(run):
         for iteration in run.iterations:

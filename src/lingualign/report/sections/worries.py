@@ -9,12 +9,12 @@ from markupsafe import Markup
 from lingualign.report.html import Cell, data_text, iteration_name, joined, language
 from lingualign.report.numbers import interval, shown
 from lingualign.report.reading import DECODINGS, decoding_name, of_language, outcome, percent
-from lingualign.report.source import Node, Run, total
+from lingualign.report.source import Node, TracedRun, total
 
 MAX_CUT = 0.05  # of the answers; more that end at the length limit, and their quality is not what was judged
 
 
-def worries(run: Run) -> list[Cell]:
+def worries(run: TracedRun) -> list[Cell]:
     """All that is found, what weighs most first."""
     return [
         *_guards(run, failed=True),
@@ -28,7 +28,7 @@ def worries(run: Run) -> list[Cell]:
     ]
 
 
-def guard_text(run: Run, guard: Node) -> Markup:
+def guard_text(run: TracedRun, guard: Node) -> Markup:
     """A guard with what was measured and what it must be at least."""
     value = guard["value"]
     measured = value["mean"] if isinstance(value.value, dict) else value
@@ -38,7 +38,7 @@ def guard_text(run: Run, guard: Node) -> Markup:
     )
 
 
-def _guards(run: Run, failed: bool) -> Iterator[Cell]:
+def _guards(run: TracedRun, failed: bool) -> Iterator[Cell]:
     """Guards that failed; or those that passed, and whose interval holds less than they ask for."""
     for guard in run.last["verdict"]["guards"].elements():
         if failed and guard["passed"].value is False:
@@ -49,7 +49,7 @@ def _guards(run: Run, failed: bool) -> Iterator[Cell]:
             )
 
 
-def _languages(run: Run, wanted: str, sentence: str) -> Iterator[Cell]:
+def _languages(run: TracedRun, wanted: str, sentence: str) -> Iterator[Cell]:
     """Languages whose win rate is worse, or cannot be told from chance, by decoding."""
     for decoding in DECODINGS:
         found = [
@@ -63,7 +63,7 @@ def _languages(run: Run, wanted: str, sentence: str) -> Iterator[Cell]:
             ) + Markup(".")
 
 
-def _judge(run: Run) -> Iterator[Cell]:
+def _judge(run: TracedRun) -> Iterator[Cell]:
     if run.measures["judge"]["kind"].value == "implicit":
         yield Markup(
             "<strong>The judge is the signal that was trained on.</strong> Its wins say that training "
@@ -77,7 +77,7 @@ def _judge(run: Run) -> Iterator[Cell]:
             )
 
 
-def _reward(run: Run) -> Iterator[Cell]:
+def _reward(run: TracedRun) -> Iterator[Cell]:
     for iteration in run.iterations:
         for code, health in iteration["reward_health"].items():
             for warning in health["warnings"].elements():
@@ -86,7 +86,7 @@ def _reward(run: Run) -> Iterator[Cell]:
                 )
 
 
-def _length(run: Run) -> Iterator[Cell]:
+def _length(run: TracedRun) -> Iterator[Cell]:
     """Gains that may be length: beyond chance as judged, and not with length controlled."""
     for decoding in DECODINGS:
         found = [
@@ -102,7 +102,7 @@ def _length(run: Run) -> Iterator[Cell]:
             )
 
 
-def _cut(run: Run) -> Iterator[Cell]:
+def _cut(run: TracedRun) -> Iterator[Cell]:
     for decoding in DECODINGS:
         found = [
             Markup("{} {}").format(language(code), percent(cut))
