@@ -72,6 +72,7 @@ def test_help_names_every_command_and_shows_examples() -> None:
     for command in COMMANDS:
         assert command in result.stdout
     assert "lingualign align icr policy=" in result.stdout
+    assert "lingualign doctor run.yaml --estimate" in result.stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -119,8 +120,8 @@ def test_unknown_recipe_and_setting_suggest() -> None:
     assert "There is no recipe 'nothing'" in _error("recipes", "nothing")
 
 
-def test_k_below_two() -> None:
-    assert "sampling.n is 1" in _error("validate", "sampling.n=1")
+def test_k_below_two(tmp_path: Path) -> None:
+    assert "sampling.n is 1" in _error("validate", "sampling.n=1", f"output={tmp_path / 'run'}")
 
 
 def test_unknown_language_suggests() -> None:

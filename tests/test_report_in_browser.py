@@ -315,6 +315,8 @@ def test_all_pairs_of_a_small_run_are_there_and_filters_show_what_the_data_says(
 
         def expected(wanted: list[dict[str, Any]]) -> None:
             assert wanted
+            # A reset takes effect a moment after its click.
+            expect(page.locator("#pairs-status")).to_have_text(re.compile(rf"Pair \d+ of {len(wanted)}$"))
             assert sorted(shown_ids(page)) == sorted(pair["id"] for pair in wanted)
             expect(page.locator("#pairs-status")).to_have_text(f"Pair {len(wanted)} of {len(wanted)}")
 
@@ -357,6 +359,7 @@ def test_the_most_and_the_least_certain_come_first_and_disagreeing_contexts_are_
         page.locator("#pairs-show").select_option("contexts")
         assert set(shown_ids(page)) == disagreeing
         page.locator("#pairs-reset").click()
+        expect(page.locator("#pairs-status")).to_have_text(f"Pair 1 of {len(pairs_of(run))}")
         page.locator("#pairs-language").select_option("de")
         page.locator("#pairs-show").select_option("certain")
         assert shown_ids(page) == by_margin[:12]

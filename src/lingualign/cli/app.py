@@ -83,15 +83,19 @@ def root(
 
         lingualign align
 
-    **Your own model**, aligned in English, with the model that it was before its preference tuning:
+    **Your own model**, aligned in English: a few questions, a check with an estimate, the run:
+
+        lingualign init run.yaml
+
+        lingualign doctor run.yaml --estimate
+
+        lingualign align run.yaml
+
+    **Without a file**, from a model and what it was before its preference tuning:
 
         lingualign align icr policy=./my-model reference=./my-sft prompts=./prompts languages=en,de,sw
 
-    **Before a long run**, check everything that can be wrong in seconds:
-
-        lingualign validate icr policy=./my-model reference=./my-sft languages=en,de,sw prompts=./prompts
-
-    Settings are `key=value` with dots, as in `sampling.n=16`; `lingualign recipes icr` explains them all.
+    Every run ends with `report.html` in its folder. Settings are `key=value` with dots, as in `sampling.n=16`; `lingualign recipes icr` explains them all.
     """
 
 
