@@ -19,7 +19,7 @@ import yaml
 from typer.testing import CliRunner
 
 from lingualign.cli.app import app
-from lingualign.config import RunConfig, TrainingConfig
+from lingualign.config import LoraConfig, RunConfig, TrainingConfig
 from lingualign.errors import InputError
 from lingualign.export.base import read_run_pairs
 from lingualign.export.write import export, format_names
@@ -321,11 +321,22 @@ def test_an_export_takes_the_place_of_an_earlier_one_and_of_nothing_else(run: Pa
     export(run, "trl", output)
     export(run, "openrlhf", output, languages=["sw"])
     assert sorted(path.name for path in output.iterdir()) == ["README.md", "pairs.jsonl"]
+    write_text(output / "trained" / "config.json", "{}")
+    with pytest.raises(InputError, match="beside an earlier export: trained"):
+        export(run, "openrlhf", output)
+    assert (output / "trained" / "config.json").is_file()
     write_text(tmp_path / "mine" / "README.md", "# My notes")
     with pytest.raises(InputError, match="something else"):
         export(run, "trl", tmp_path / "mine")
     assert (tmp_path / "mine" / "README.md").read_text() == "# My notes"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "out", "run"]
+
+
+def test_an_adapter_comes_along_to_trl(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", [pair(1)], lora=LoraConfig(r=4, alpha=8))
+    code = (export(run, "trl", tmp_path / "out").folder / "README.md").read_text(encoding="utf-8")
+    assert "LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0, target_modules='all-linear'" in code
+    assert "train_dataset=pairs, peft_config=adapter)" in code
 
 
 def test_an_export_that_fails_leaves_nothing(tmp_path: Path) -> None:

@@ -139,7 +139,8 @@ def test_a_recipe_of_labelled_pairs_takes_them(
     assert result.exit_code == 0, result.output
     assert load_config("run.yaml", []).data.labelled_pairs == "labelled.jsonl"
     text = Path("run.yaml").read_text(encoding="utf-8")
-    assert "sampling:" not in text  # nothing is sampled
+    assert "temperature:" not in text  # nothing is sampled
+    assert load_config("run.yaml", []).sampling.max_new_tokens == 512  # and yet there is room for an answer
     assert "translation:\n" in text
 
 

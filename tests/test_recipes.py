@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from lingualign.errors import InputError
 from lingualign.measures.table import measure_tables
+from lingualign.models import resolve_spec
 from lingualign.pipeline import labelled
 from lingualign.pipeline.files import read_json
+from lingualign.pipeline.log_file import stages_in_order
 from lingualign.pipeline.progress import Silent
 from lingualign.pipeline.run import align
-from lingualign.pipeline.validate import validate
+from lingualign.pipeline.validate import describe, validate
 from lingualign.prompts import ParallelPrompts, Prompt
 from lingualign.records import PAIRS, read_table
 from lingualign.settings import list_recipes, load_config
@@ -130,3 +134,34 @@ def test_labelled_pairs_belong_to_prompts_by_their_text(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="none of them is on these prompts"):
         labelled.labelled_prompts(config, other)
+
+
+def test_a_reward_that_nothing_reads_is_not_trained(tmp_path: Path) -> None:
+    checked = validate(load_config("clo", ["reward.kind=reward-model", f"output={tmp_path / 'run'}"]))
+    assert not checked.plan.has("reward")
+    assert stages_in_order(checked.plan) == list(checked.plan.fingerprints)
+
+
+def test_a_reference_is_asked_for_only_where_something_reads_it(tmp_path: Path) -> None:
+    policy = tmp_path / "policy"
+    shutil.copytree(resolve_spec("lab:aligned"), policy)
+    tokenizer = json.loads((policy / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary = tokenizer["model"]["vocab"]
+    last, before = sorted(vocabulary, key=vocabulary.__getitem__)[-2:]
+    vocabulary[last], vocabulary[before] = vocabulary[before], vocabulary[last]
+    (policy / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+    settings = [f"policy={policy}", f"output={tmp_path / 'run'}", "sampling.max_new_tokens=48"]
+    settings += ["measures.max_new_tokens=48"]
+    with pytest.raises(InputError, match="reference is not set, and this run asks for it"):
+        validate(load_config("icr", settings))
+    checked = validate(load_config("cm-align", settings))  # judged by the lab's judge, which reads none
+    assert describe(checked)["reference"] == "none is read"
+
+
+def test_half_a_download_is_one_error(tmp_path: Path) -> None:
+    policy = tmp_path / "policy"
+    shutil.copytree(resolve_spec("lab:aligned"), policy)
+    (policy / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    settings = ["sampling.max_new_tokens=48", "measures.max_new_tokens=48", f"output={tmp_path / 'run'}"]
+    with pytest.raises(InputError, match=r"model\.safetensors: not a readable safetensors file"):
+        validate(load_config("icr", [f"policy={policy}", *settings]))

@@ -304,7 +304,7 @@ def test_the_command_writes_the_report_of_one_run_and_the_comparison_of_two(
     assert (one.exit_code, one.stdout) == (0, f"Report: {tmp_path / 'one.html'}\n")
     two = call("report", run, made)
     assert two.exit_code == 0, two.output
-    assert "Two runs side by side" in (tmp_path / "comparison.html").read_text()
+    assert "Two runs side by side" in (run / "comparison.html").read_text()
     assert call("report", run, run, run).exit_code == 2
 
 

@@ -95,7 +95,8 @@ def root(
 
         lingualign align icr policy=./my-model reference=./my-sft prompts=./prompts languages=en,de,sw
 
-    Every run ends with `report.html` in its folder. Settings are `key=value` with dots, as in `sampling.n=16`; `lingualign recipes icr` explains them all.
+    Every run ends with `report.html` in its folder. Settings are `key=value` with dots, as in
+    `sampling.n=16`; `lingualign recipes icr` explains them all.
     """
 
 

@@ -20,7 +20,7 @@ def command(
         typer.Option(
             "--output",
             "-o",
-            help="File to write. Default: RUN/report.html; for two runs, comparison.html beside the first.",
+            help="File to write. Default: RUN/report.html; for two runs, comparison.html in the first.",
             show_default=False,
         ),
     ] = None,
@@ -46,5 +46,5 @@ def command(
     if len(runs) == 1:
         written = write_report(runs[0], output)
     else:
-        written = write_comparison(runs[0], runs[1], output or runs[0].parent / "comparison.html")
+        written = write_comparison(runs[0], runs[1], output or runs[0] / "comparison.html")
     typer.echo(f"Report: {written}")

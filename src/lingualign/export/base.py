@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from lingualign.config import RunConfig, TrainingConfig
 from lingualign.errors import InputError
-from lingualign.models import resolve_spec
+from lingualign.models import is_adapter, resolve_spec
 from lingualign.pipeline.files import write_text
+from lingualign.pipeline.folder import iterations_with
 from lingualign.records import PAIRS, REFERENCE_LOGPS, Message, Pair, read_table
 from lingualign.yaml_files import YamlError, parse_yaml
 
@@ -29,6 +30,7 @@ class RunPairs:
         config: Of the run.
         policy: The model that the run trained on these pairs: a folder where it is there, else as the run's
             settings name it.
+        reference_model: The run's reference, likewise.
         pairs: Those of the languages that were asked for, in the order of the run.
         reference: Log-probs of pairs under the frozen reference of the run's training, by the pair's id: none
             where there was no reference, and none of pairs longer than `training.max_length`.
@@ -37,6 +39,7 @@ class RunPairs:
     iteration: int
     config: RunConfig
     policy: str
+    reference_model: str
     pairs: Sequence[Pair]
     reference: Mapping[str, Mapping[str, float]]
 
@@ -110,7 +113,8 @@ def read_run_pairs(run: Path, iteration: int | None = None, languages: Sequence[
         )
     if languages:
         pairs = [pair for pair in pairs if pair["language"] in languages]
-    return RunPairs(number, config, _start_of(run, config, number), pairs, reference)
+    start = run / f"iteration-{number - 1}" / "model" if number > 1 else config.policy
+    return RunPairs(number, config, _found(start), _found(config.reference), pairs, reference)
 
 
 def read_run_config(run: Path) -> RunConfig:
@@ -134,19 +138,12 @@ def read_run_config(run: Path) -> RunConfig:
         ) from None
 
 
-def iterations_with(run: Path, name: str) -> list[int]:
-    """The iterations of a run that have a file or folder of some name, in order."""
-    found = [path.parent.name.removeprefix("iteration-") for path in run.glob(f"iteration-*/{name}")]
-    return sorted(int(number) for number in found if number.isdecimal())
-
-
-def _start_of(run: Path, config: RunConfig, iteration: int) -> str:
-    """The model that an iteration started from."""
-    spec = config.policy if iteration == 1 else str(run / f"iteration-{iteration - 1}" / "model")
+def _found(spec: str | Path) -> str:
+    """Where a model is, for trainers that start in another folder."""
     try:
         return str(resolve_spec(spec))
     except InputError:  # moved or deleted since: the pairs are as good without it
-        return spec
+        return str(spec)
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -193,6 +190,8 @@ def differences(run: RunPairs, objectives: Iterable[str], nll: str | None) -> li
         and training.nll_weight > 0,
         "The NLL was on answers in the target languages alone.": training.nll_on == "targets"
         and training.nll_weight > 0,
+        f"This iteration started from an adapter, {run.policy}. Put it into full weights and name these "
+        f"instead: `lingualign merge {run.policy} --output merged`.": is_adapter(Path(run.policy)),
         "Only the projections of attention were trained.": training.train_modules == "attention",
         "The pairs of a prompt, in all languages, were kept in one optimiser step.": training.group_prompts,
         f"In {unfinished} pairs an answer was cut at the limit of length. The run trained it without an end "

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lingualign.errors import InputError
-from lingualign.export.base import CONFIG_FILE, iterations_with
+from lingualign.export.base import CONFIG_FILE
+from lingualign.export.write import check_named
 from lingualign.models import (
     ADAPTER_CONFIG,
     base_folder,
@@ -18,6 +19,7 @@ from lingualign.models import (
     no_progress_bars,
     resolve_spec,
 )
+from lingualign.pipeline.folder import iterations_with
 
 PROBE_TOKENS = 32
 TOLERANCE = 1e-3  # of the largest logit: float32 is a thousand times better, another model far worse
@@ -109,6 +111,7 @@ def merge(adapter: Path, output: Path, *, trust_remote_code: bool = False) -> Pa
     from transformers import AutoConfig
 
     adapter = find_adapter(adapter)
+    check_named(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"--output {output}: there is something already.", "Choose another folder.")
     bottom, *adapters = chain = adapter_chain(adapter)

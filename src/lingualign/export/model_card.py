@@ -25,6 +25,7 @@ from lingualign.measures.table import FACTS, interval_text
 from lingualign.measures.verdict import SHIP
 from lingualign.models import is_adapter
 from lingualign.pipeline.files import read_json, write_text
+from lingualign.pipeline.rewarding import run_reads_reference
 from lingualign.settings import list_recipes
 
 CARD = "README.md"
@@ -214,7 +215,8 @@ def _what_was_done(facts: Facts) -> str:
     config, training = facts.config, facts.config.training
     summary = {recipe.name: recipe.summary for recipe in list_recipes()}.get(config.recipe, config.recipe)
     points = [f"Method: {escape(summary)}", f"Start of the run: {escape(short(config.policy))}."]
-    points.append(f"Reference model: {escape(short(config.reference))}.")
+    if run_reads_reference(config):
+        points.append(f"Reference model: {escape(short(config.reference))}.")
     held = escape(short(config.prompts))
     points.append(f"Prompts: {held}, parallel in {len(config.languages)} languages.")
     pairs = facts.measured["pairs"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pkgutil
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from lingualign.export import formats
 from lingualign.export.base import Exported, Format, RunPairs, as_list, read_run_pairs
 from lingualign.pipeline.files import write_text
 
-MARK = "<!-- Written by lingualign export: the same command replaces this folder. -->"
+MARK = "<!-- Written by lingualign export, which replaces these files: {} -->"
+_WRITTEN = re.compile(re.escape(MARK).replace(r"\{\}", "(.*)"))
 README = "README.md"
 
 
@@ -78,6 +80,7 @@ def export(
     form = load_format(to)
     pairs = read_run_pairs(run, iteration, languages)
     folder = output if output is not None else run / "exports" / f"{to}-iteration-{pairs.iteration}"
+    check_named(folder)
     _check_output(folder)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -87,7 +90,8 @@ def export(
         if not written.pairs:
             reasons = "; ".join(f"{count} {why}" for why, count in written.left_out.items())
             raise InputError(f"No pair of {run} can be exported to {form.TITLE}: {reasons or 'it has none'}.")
-        write_text(temporary / README, _readme(form.TITLE, pairs, written))
+        files = sorted([README, *(path.name for path in temporary.iterdir())])
+        write_text(temporary / README, _readme(form.TITLE, pairs, written, files))
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
@@ -96,17 +100,29 @@ def export(
     return Export(folder, form.TITLE, pairs, written)
 
 
+def check_named(folder: Path) -> None:
+    """Refuses the current folder as one to write: it would be replaced under the shell that is in it."""
+    if folder.absolute() == Path.cwd():
+        raise InputError(f"--output {folder}: this is the current folder.", "Give one a name in it.")
+
+
 def _check_output(folder: Path) -> None:
+    """Refuses to replace anything but an earlier export alone: models are trained in these folders."""
     if not folder.exists():
         return
-    if folder.is_dir():
-        readme = folder / README
-        if not any(folder.iterdir()) or (readme.is_file() and MARK in readme.read_text(encoding="utf-8")):
-            return
-    raise InputError(f"--output {folder}: there is something else already.", "Choose another folder.")
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
+    readme = folder / README
+    mark = _WRITTEN.search(readme.read_text(encoding="utf-8")) if readme.is_file() else None
+    others = sorted(found - set(mark[1].split(", ") if mark else ()))
+    if others:
+        beside = f" beside an earlier export: {', '.join(others[:3])}" if mark else ""
+        raise InputError(
+            f"--output {folder}: there is something else already{beside}.",
+            "Choose another folder, or move it elsewhere.",
+        )
 
 
-def _readme(title: str, run: RunPairs, written: Exported) -> str:
+def _readme(title: str, run: RunPairs, written: Exported, files: Sequence[str]) -> str:
     """The text of README.md; a format that needs a metadata block begins with it."""
     metadata, body = "", written.readme
     if body.startswith("---\n"):
@@ -114,7 +130,7 @@ def _readme(title: str, run: RunPairs, written: Exported) -> str:
         metadata = f"---\n{block}\n---\n\n"
     left_out = as_list([f"{count} pairs are left out: {why}." for why, count in written.left_out.items()])
     return (
-        f"{metadata}{MARK}\n# Preference pairs for {title}\n\n"
+        f"{metadata}{MARK.format(', '.join(files))}\n# Preference pairs for {title}\n\n"
         f"{written.pairs} pairs of a chosen and a rejected answer in {', '.join(run.languages)}, made by "
         f"lingualign with the recipe `{run.config.recipe}`, iteration {run.iteration}.\n{left_out}"
         f"{chr(10) if left_out else ''}\n{body.strip()}\n"

@@ -77,6 +77,12 @@ def part_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("part-*.parquet"))
 
 
+def iterations_with(run: Path, name: str) -> list[int]:
+    """The iterations of a run that have a file or folder of some name, in order."""
+    found = [path.parent.name.removeprefix("iteration-") for path in run.glob(f"iteration-*/{name}")]
+    return sorted(int(number) for number in found if number.isdecimal())
+
+
 def read_parts(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
     """Reads a table that is one Parquet file, or a folder of part files.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +135,14 @@ def publish(bench: Bench, checked: CheckedRun, measures: Mapping[str, Any]) -> N
     track_measures(checked.config.training.report_to, folder, measures, bench.folder.reporter.warn)
     write_json(folder / "measures.json", measures)
     for iteration in checked.plan.iterations:
-        write_model_card(folder, iteration.number)
-    _report(bench)
+        _write_page(bench, "a model card", partial(write_model_card, folder, iteration.number))
+
+    def report() -> None:
+        from lingualign.report import write_report  # drawing charts takes half a second to import
+
+        write_report(folder)
+
+    _write_page(bench, "report.html", report)
 
 
 def _other_sections(folder: Path) -> dict[str, Any]:
@@ -147,16 +154,14 @@ def _other_sections(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def _report(bench: Bench) -> None:
-    """Writes `report.html`; a run whose results are all there does not fail for want of a page about them."""
+def _write_page(bench: Bench, what: str, write: Callable[[], object]) -> None:
+    """Writes a page about a run; one whose results are all there does not fail for want of it."""
     try:
-        from lingualign.report import write_report  # drawing charts takes half a second to import
-
-        write_report(bench.folder.folder)
+        write()
     except Exception as error:
         bench.folder.reporter.warn(
-            f"report.html could not be written ({type(error).__name__}: {error}). The run is complete; "
-            f"`lingualign report {bench.folder.folder}` tries again."
+            f"{what} could not be written ({type(error).__name__}: {error}). The run is complete; the same "
+            "command tries again."
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lingualign.errors import InputError
 from lingualign.pipeline.files import read_json
 from lingualign.pipeline.plan import DECODINGS
 from lingualign.tracking import MEASURES, PROJECT, run_name, tensorboard_folder
@@ -25,8 +26,7 @@ def track_measures(
         measures: What will be its content.
         warn: Told of a tracker that fails: the run is done all the same.
     """
-    path = folder / "measures.json"
-    if not names or (path.exists() and read_json(path).get("iterations") == measures["iterations"]):
+    if not names or _iterations_told(folder / "measures.json") == measures["iterations"]:
         return
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
@@ -40,6 +40,14 @@ def track_measures(
             tracker.finish()
         except Exception as error:  # whatever a tracker raises: no network, no account, a full disk
             warn(f"{name} could not be told the measures: {type(error).__name__}: {error}")
+
+
+def _iterations_told(path: Path) -> Any:
+    """What an earlier start has measured, and so told; None where that cannot be read."""
+    try:
+        return read_json(path).get("iterations") if path.exists() else None
+    except InputError:
+        return None
 
 
 def measured_values(measures: Mapping[str, Any]) -> dict[int, dict[str, float]]:

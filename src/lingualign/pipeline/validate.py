@@ -100,7 +100,15 @@ def validate(
 
     manifest = Manifest.read(config.run_folder / "manifest.json")
     digests = ModelDigests({**manifest.inputs, **twin.model_hashes} if twin else manifest.inputs)
-    plan = make_plan(config, prompts, policy, reference, judge, digests, fits=needs_fit(config))
+    plan = make_plan(
+        config,
+        prompts,
+        policy,
+        reference,
+        judge,
+        digests,
+        fits=needs_fit(config) and "scores" in pairing_reads(config),
+    )
     for name in plan.fingerprints:
         check_fingerprint(config.run_folder, manifest.stages.get(name), plan.stage(name))
     corrupt = find_corrupt(config.run_folder)
@@ -165,7 +173,7 @@ def describe(checked: CheckedRun) -> dict[str, object]:
     return {
         "run_folder": str(config.run_folder),
         "policy": config.policy,
-        "reference": config.reference,
+        "reference": config.reference if run_reads_reference(config) else "none is read",
         "languages": ", ".join(config.languages),
         "iterations": config.iterations,
         "prompts": len(used),
@@ -281,10 +289,16 @@ def _whole_weights(path: Path) -> bool:
 
 def _float32_bytes(path: Path) -> int:
     """Bytes of a file's weights in float32, as checkpoints hold them whatever the file does."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(path, framework="np") as file:
-        return 4 * sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    try:
+        with safe_open(path, framework="np") as file:
+            return 4 * sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path}: not a readable safetensors file ({error}).",
+            "Fetch it again: it may be half a download, or what Git LFS leaves in place of a file.",
+        ) from None
 
 
 def estimate_disk(config: RunConfig, prompts: RunPrompts, policy: Path, done: list[str]) -> int:

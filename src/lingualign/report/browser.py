@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from lingualign.identifiers import DEFAULT, make_identifier
 from lingualign.languages import LANGUAGES
+from lingualign.pipeline.folder import iterations_with
 from lingualign.report.browser_iteration import Drawn, draw_pairs
 from lingualign.report.browser_pairs import dump
 from lingualign.report.browser_sample import AGAINST, CERTAIN, CHANCE, CONTEXTS, MOST, UNCERTAIN
@@ -96,10 +97,7 @@ def browser_section(run: Path) -> Section | None:
 
 def _draw(run: Path, config: Mapping[str, Any]) -> list[Drawn]:
     """The pairs of all iterations, the last of which gets half of the room."""
-    folders = {
-        int(path.parent.name.removeprefix("iteration-")): path.parent
-        for path in run.glob("iteration-*/pairs.parquet")
-    }
+    folders = {number: run / f"iteration-{number}" for number in iterations_with(run, "pairs.parquet")}
     languages = [str(code) for code in config.get("languages", [])]
     identifier = make_identifier(config.get("measures", {}).get("identifier", DEFAULT), languages)
     rejects = config.get("pairs", {}).get("wrong_language") == "reject"

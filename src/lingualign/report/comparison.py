@@ -96,7 +96,8 @@ def unfair(a: TracedRun, b: TracedRun) -> list[Markup]:
     names = {
         "held-out prompts": _prompts,
         "start": _start,
-        "judge": lambda run: run.measures["judge"].value,
+        "judge": _judge,
+        "measuring settings": _measuring,
         "languages": lambda run: run.languages,
         "source language": lambda run: run.source,
         "temperature": lambda run: run.measures["temperature"].value,
@@ -122,6 +123,19 @@ def _prompts(run: TracedRun) -> tuple[Any, Any]:
     return known, run.measures["held_out_prompts"].value
 
 
+def _judge(run: TracedRun) -> tuple[Any, Any]:
+    """Its name, and what else its word depends on: models, a context, the settings of a server."""
+    judged = run.manifest["stages"]["measures/iteration-0/sampled-judged"]["fingerprint"]
+    return run.measures["judge"].value, judged["judge"].value
+
+
+def _measuring(run: TracedRun) -> list[Any]:
+    """Hashes of how answers were sampled and judged: temperature, limit of length, type of numbers."""
+    stages = run.manifest["stages"]
+    names = ("sampled", "sampled-judged", "greedy", "greedy-judged")
+    return [stages[f"measures/iteration-0/{name}"]["fingerprint"]["settings"].value for name in names]
+
+
 def _start(run: TracedRun) -> Any:
     return _fingerprint(run)["policy"].value or run.config["policy"].value
 
@@ -142,6 +156,19 @@ def _fairness(runs: list[TracedRun]) -> Section:
             [Markup("<code>{}</code>").format(run.config["policy"].value or "") for run in runs],
         ),
         ("Judge", "another judge", [data_text(run.measures["judge"]["label"].value) for run in runs]),
+        (
+            "Settings of measuring",
+            "other measuring settings",
+            [
+                Markup("up to {} tokens").format(shown(run.config["measures"]["max_new_tokens"], "count"))
+                for run in runs
+            ],
+        ),
+        (
+            "Source language",
+            "another source language",
+            [language(run.source) for run in runs],
+        ),
         ("Languages", "other languages", [joined(map(language, run.languages)) for run in runs]),
         (
             "Temperature of samples",

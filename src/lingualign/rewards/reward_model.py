@@ -127,6 +127,7 @@ def fit(
         "epochs": settings.epochs,
         "batch_pairs": settings.batch_pairs,
         "max_length": settings.max_length,
+        "report_to": [],  # trackers are told of the policy
     }
     train_reward_model(
         config.training.model_copy(update=optimisation),

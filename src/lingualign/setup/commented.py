@@ -72,7 +72,7 @@ def commented_yaml(config: RunConfig, reasons: Mapping[str, str], name: str) -> 
     section = ""
     for key in TOUCHED:
         value = _at(values, key)
-        if (value is None and key in UNSET_LEFT_OUT) or not _needed(config, key):
+        if (value is None and key in UNSET_LEFT_OUT) or (key not in reasons and not _needed(config, key)):
             continue
         lines += [""] if key.count(".") == 0 or _top(key) != _top(section) else []
         lines += _open_sections(key, section)

@@ -209,7 +209,7 @@ class _Probe:
 
     def pair(self) -> None:
         """Makes pairs as the run does, unless a model would have to translate too much."""
-        config, reads = self.config, pairing_reads(self.config)
+        config, reads, sampled_for = self.config, pairing_reads(self.config), self.prompts
         ranked = "scores" not in reads or self.scores
         slow = config.translation.kind in ("policy", "model", "server") and "translation" in reads
         if ranked and not slow:
@@ -234,7 +234,7 @@ class _Probe:
             self.rates.pairing = clock.seconds / len(self.prompts)
             self.rates.pairs = len(self.pairs) / len(self.prompts)
         if not self.pairs:
-            self.pairs = list(_any_pairs(self.prompts, self.responses))
+            self.pairs = list(_any_pairs(sampled_for, self.responses))
             self.rates.pairs = float(len(self.prompts.by_language))
 
     def _labelled(self) -> list[Pair]:

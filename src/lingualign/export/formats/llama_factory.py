@@ -85,7 +85,7 @@ def _settings(run: RunPairs) -> str:
             settings["simpo_gamma"] = training.simpo_gamma
         settings["pref_ftx"] = nll_per_preference(training)
     if training.reference == "initial":
-        settings["ref_model"] = run.config.reference
+        settings["ref_model"] = run.reference_model
     settings |= {
         "dataset_dir": ".",
         "dataset": DATASET,

@@ -11,7 +11,15 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from lingualign.export.base import Exported, RunPairs, as_list, differences, nll_per_preference, write_jsonl
+from lingualign.export.base import (
+    Exported,
+    RunPairs,
+    as_list,
+    differences,
+    micro_batches,
+    nll_per_preference,
+    write_jsonl,
+)
 
 TITLE = "OpenRLHF"
 FILE = "pairs.jsonl"
@@ -27,7 +35,7 @@ def write(run: RunPairs, folder: Path) -> Exported:
 
 def _readme(run: RunPairs) -> str:
     training = run.config.training
-    reference = run.config.reference if training.reference == "initial" else run.policy
+    reference = run.reference_model if training.reference == "initial" else run.policy
     options = [
         f"--model.model_name_or_path {shlex.quote(run.policy)}",
         f"--ref.model_name_or_path {shlex.quote(reference)}",
@@ -38,7 +46,7 @@ def _readme(run: RunPairs) -> str:
         "--data.apply_chat_template",
         f"--data.max_len {training.max_length}",
         f"--train.batch_size {training.batch_pairs}",
-        f"--train.micro_batch_size {training.micro_batch_pairs}",
+        f"--train.micro_batch_size {micro_batches(training)[0]}",
         f"--train.max_epochs {training.epochs}",
         f"--adam.lr {training.learning_rate}",
         f"--max_norm {training.max_grad_norm}",

@@ -58,9 +58,19 @@ def _readme(run: RunPairs) -> str:
         "seed": run.config.seed,
     }
     arguments = "".join(f"    {key}={value!r},\n" for key, value in settings.items())
+    lora = training.lora
+    imported = adapter = taking = ""
+    if lora:
+        imported, taking = "from peft import LoraConfig\n", ", peft_config=adapter"
+        adapter = (
+            f"\nadapter = LoraConfig(r={lora.r}, lora_alpha={lora.alpha}, lora_dropout={lora.dropout}, "
+            f'target_modules={lora.target_modules!r}, task_type="CAUSAL_LM")'
+        )
     different = differences(run, LOSSES, "a mean over all tokens of a batch")
     if training.reference == "initial":
-        different.append("The frozen reference is the run's `reference`: give it as `ref_model`.")
+        different.append(
+            f"The frozen reference is the run's `reference`: give it as `ref_model`, {run.reference_model}."
+        )
     said = f"What the run's own training did otherwise:\n{as_list(different)}\n" if different else ""
     return f"""---
 configs:
@@ -73,12 +83,12 @@ run:
 
 ```python
 from datasets import load_dataset
-from trl import DPOConfig, DPOTrainer
+{imported}from trl import DPOConfig, DPOTrainer
 
 pairs = load_dataset("parquet", data_files={FILE!r}, split="train")
 config = DPOConfig(
-{arguments})
-trainer = DPOTrainer(model={run.policy!r}, args=config, train_dataset=pairs)
+{arguments}){adapter}
+trainer = DPOTrainer(model={run.policy!r}, args=config, train_dataset=pairs{taking})
 trainer.train()
 ```
 

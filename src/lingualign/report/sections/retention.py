@@ -64,7 +64,7 @@ def section(run: TracedRun) -> Section | None:
 
 def _finding(run: TracedRun) -> Cell:
     told = [
-        Markup("{}, {} of the answers win: {}.").format(
+        Markup("{}, a win rate of {}: {}.").format(
             decoding_title(run, decoding), percent(rate["mean"]), _WORDS[outcome(rate)]
         )
         for decoding in DECODINGS

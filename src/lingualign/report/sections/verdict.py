@@ -189,7 +189,7 @@ def _how_much(run: TracedRun) -> Markup:
         rate = run.last[decoding]["target_win_rate"]
         controlled = run.last[decoding]["target_lc_win_rate"]
         if rate:
-            said = Markup("{}: {} of answers in the target languages win against the start").format(
+            said = Markup("{}: a win rate of {} against the start in the target languages, ties half").format(
                 decoding_name(run, decoding), percent(rate["mean"])
             )
             if controlled:
