@@ -351,19 +351,6 @@ def test_updates_cost_microseconds() -> None:
     assert (time.perf_counter() - start) / 20_000 < 50e-6
 
 
-def test_drawing_takes_less_than_a_fiftieth_of_the_time() -> None:
-    from lingualign.cli.screen import _Picture
-
-    state = under_way()
-    console = Console(file=io.StringIO(), force_terminal=True, width=140, height=50)
-    picture = _Picture("runs/icr", state, ["one", "two"], ASCII)
-    console.print(picture)
-    start = time.process_time()
-    for _ in range(20):
-        console.print(picture)
-    assert (time.process_time() - start) / 20 < 0.25 / 50  # drawn every quarter of a second
-
-
 # Lines and JSON.
 
 
