@@ -7,6 +7,7 @@ A spec names a Hugging Face folder with safetensors weights, a folder with a PEF
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -192,6 +193,24 @@ def load_tokenizer(spec: str | Path, *, trust_remote_code: bool = False) -> Any:
     if not (folder / "tokenizer_config.json").is_file():
         folder = base_folder(folder)
     return _load(AutoTokenizer, folder, trust_remote_code=trust_remote_code)
+
+
+def parameters_in(file: Path) -> int:
+    """Parameters in a safetensors file, from its header, which also says how long the file has to be.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="np") as tensors:
+            return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{file}: not a readable safetensors file, so the weights cannot be read ({error}).",
+            "Fetch or save the model again: it may be damaged, half a download, or a pointer of Git LFS.",
+        ) from None
 
 
 def check_compatible(policy: str | Path, reference: str | Path, *, trust_remote_code: bool = False) -> None:

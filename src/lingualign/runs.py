@@ -15,7 +15,7 @@ import pyarrow as pa
 from lingualign.config import RunConfig
 from lingualign.errors import InputError
 from lingualign.pipeline.files import read_json
-from lingualign.pipeline.folder import read_parts
+from lingualign.pipeline.folder import iterations_with, read_parts
 from lingualign.pipeline.manifest import Manifest
 from lingualign.pipeline.progress import Reporter, Silent
 from lingualign.records import PAIRS, RESPONSES, SCORES
@@ -86,7 +86,7 @@ class Run:
     @property
     def iterations(self) -> list[int]:
         """The iterations that have been trained to their end."""
-        return [number for number in self._begun() if (self._of(number) / "model").is_dir()]
+        return iterations_with(self.folder, "model")
 
     def model(self, iteration: int | None = None) -> Path:
         """The folder of the trained model, or of the adapter where one was trained.
@@ -169,19 +169,11 @@ class Run:
         steps: list[dict[str, float]] = read_json(self._path("training.json", iteration))["steps"]
         return steps
 
-    def _begun(self) -> list[int]:
-        names = (path.name.removeprefix(ITERATION) for path in self.folder.glob(f"{ITERATION}*"))
-        return sorted(int(name) for name in names if name.isdecimal())
-
-    def _of(self, iteration: int) -> Path:
-        return self.folder / f"{ITERATION}{iteration}"
-
     def _path(self, name: str, iteration: int | None) -> Path:
         """What an iteration has under a name; of the last iteration that has it, where none is given."""
         if iteration is None:
-            having = [number for number in self._begun() if (self._of(number) / name).exists()]
-            iteration = having[-1] if having else 1
-        return self._existing(self._of(iteration) / name)
+            iteration = max(iterations_with(self.folder, name), default=1)
+        return self._existing(self.folder / f"{ITERATION}{iteration}" / name)
 
     def _existing(self, path: Path) -> Path:
         if not path.exists():

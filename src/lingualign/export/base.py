@@ -14,7 +14,7 @@ from lingualign.config import RunConfig, TrainingConfig
 from lingualign.errors import InputError
 from lingualign.models import is_adapter, resolve_spec
 from lingualign.pipeline.files import write_text
-from lingualign.pipeline.folder import iterations_with
+from lingualign.pipeline.folder import choose_iteration
 from lingualign.records import PAIRS, REFERENCE_LOGPS, Message, Pair, read_table
 from lingualign.yaml_files import YamlError, parse_yaml
 
@@ -88,16 +88,7 @@ def read_run_pairs(run: Path, iteration: int | None = None, languages: Sequence[
         InputError: It is no run folder, there is no such iteration or language, or a file is damaged.
     """
     config = read_run_config(run)
-    found = iterations_with(run, PAIRS_FILE)
-    if not found:
-        raise InputError(
-            f"{run} has no pairs yet.", "`lingualign align` with its config.yaml goes on with it."
-        )
-    number = found[-1] if iteration is None else iteration
-    if number not in found:
-        raise InputError(
-            f"{run} has no pairs of iteration {number}.", f"It has those of {', '.join(map(str, found))}."
-        )
+    number = choose_iteration(run, PAIRS_FILE, "pairs", iteration)
     folder = run / f"iteration-{number}"
     pairs = [cast(Pair, row) for row in read_table(folder / PAIRS_FILE, PAIRS)]
     reference = {}

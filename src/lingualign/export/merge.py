@@ -19,7 +19,7 @@ from lingualign.models import (
     no_progress_bars,
     resolve_spec,
 )
-from lingualign.pipeline.folder import iterations_with
+from lingualign.pipeline.folder import choose_iteration
 
 PROBE_TOKENS = 32
 TOLERANCE = 1e-3  # of the largest logit: float32 is a thousand times better, another model far worse
@@ -37,17 +37,7 @@ def find_adapter(run_or_adapter: Path, iteration: int | None = None) -> Path:
     """
     folder = run_or_adapter
     if (folder / CONFIG_FILE).is_file():
-        found = iterations_with(folder, "model")
-        if not found:
-            raise InputError(
-                f"{folder} has no trained model yet.", "`lingualign align` goes on with the run."
-            )
-        number = found[-1] if iteration is None else iteration
-        if number not in found:
-            raise InputError(
-                f"{folder} has no model of iteration {number}.",
-                f"It has those of {', '.join(map(str, found))}.",
-            )
+        number = choose_iteration(folder, "model", "trained model", iteration)
         folder = folder / f"iteration-{number}" / "model"
     elif iteration is not None:
         raise InputError(f"--iteration {iteration}: {folder} is no run folder.", "Leave --iteration away.")

@@ -83,6 +83,31 @@ def iterations_with(run: Path, name: str) -> list[int]:
     return sorted(int(number) for number in found if number.isdecimal())
 
 
+def choose_iteration(run: Path, name: str, what: str, iteration: int | None) -> int:
+    """The iteration that is asked for, or the last, among those that have a file or folder of some name.
+
+    Args:
+        run: The run folder.
+        name: Of the file or folder in an iteration.
+        what: A trained model, or what else it is, for the error that there is none.
+        iteration: Which; None is the last.
+
+    Raises:
+        InputError: None has it, or this one has not.
+    """
+    found = iterations_with(run, name)
+    if not found:
+        raise InputError(
+            f"{run} has no {what} yet.", f"Go on with the run: `lingualign align {run / 'config.yaml'}`."
+        )
+    if iteration is not None and iteration not in found:
+        raise InputError(
+            f"{run} has no {Path(name).stem} of iteration {iteration}.",
+            f"There are those of {', '.join(map(str, found))}.",
+        )
+    return found[-1] if iteration is None else iteration
+
+
 def read_parts(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
     """Reads a table that is one Parquet file, or a folder of part files.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from lingualign.config import NO_REWARD, RunConfig
 from lingualign.errors import InputError
 from lingualign.languages import resolve
 from lingualign.measures.judges import LABELS, judge_kind
-from lingualign.models import base_folder, load_tokenizer
+from lingualign.models import base_folder, load_tokenizer, parameters_in
 from lingualign.pipeline.files import read_json
 from lingualign.pipeline.fingerprints import ModelDigests
 from lingualign.pipeline.folder import check_fingerprint, other_configuration, part_files
@@ -278,32 +277,17 @@ def _tables(folder: Path) -> list[tuple[pa.Schema, list[Path]]]:
 
 def _whole_weights(path: Path) -> bool:
     """Whether a safetensors file is as long as its header says."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="np"):
-            return True
-    except (SafetensorError, OSError):
+        parameters_in(path)
+        return True
+    except InputError:
         return False
-
-
-def _float32_bytes(path: Path) -> int:
-    """Bytes of a file's weights in float32, as checkpoints hold them whatever the file does."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as file:
-            return 4 * sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path}: not a readable safetensors file ({error}).",
-            "Fetch it again: it may be half a download, or what Git LFS leaves in place of a file.",
-        ) from None
 
 
 def estimate_disk(config: RunConfig, prompts: RunPrompts, policy: Path, done: list[str]) -> int:
     """An upper estimate of the bytes that a run will still write."""
-    weights = sum(_float32_bytes(path) for path in policy.glob("*.safetensors"))
+    # In float32, as checkpoints hold them whatever the files do.
+    weights = 4 * sum(parameters_in(path) for path in policy.glob("*.safetensors"))
     trained = weights // 10 if config.training.lora is not None else weights
     total = 0
     for number, used in enumerate(prompts.iterations, start=1):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lingualign.config import RunConfig
 from lingualign.errors import InputError
-from lingualign.models import ADAPTER_CONFIG, base_folder, is_adapter, resolve_spec
+from lingualign.models import ADAPTER_CONFIG, base_folder, is_adapter, parameters_in, resolve_spec
 from lingualign.pipeline.rewarding import run_reads_reference
 
 INDEX = "model.safetensors.index.json"
@@ -90,8 +89,6 @@ def count_parameters(folder: Path) -> int:
     Raises:
         InputError: A file that the index names is missing, or one cannot be read.
     """
-    from safetensors import SafetensorError, safe_open
-
     files = sorted(folder.glob("*.safetensors"))
     index = folder / INDEX
     if index.is_file() and not is_adapter(folder):
@@ -103,16 +100,7 @@ def count_parameters(folder: Path) -> int:
                 "Fetch the model again: its download was not finished.",
             )
         files = [file for file in files if file.name in named]
-    total = 0
-    for file in files:
-        try:
-            with safe_open(file, framework="np") as tensors:
-                total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise InputError(
-                f"{file} cannot be read: {error}.", "Fetch or save the model again: the file is damaged."
-            ) from None
-    return total
+    return sum(parameters_in(file) for file in files)
 
 
 def trained_parameters(shape: Shape, settings: Any) -> int:
