@@ -40,7 +40,7 @@ from lingualign.pipeline.folder import RunFolder, Stage, open_run_folder, split_
 from lingualign.pipeline.manifest import Manifest
 from lingualign.pipeline.progress import Silent, Task
 from lingualign.pipeline.sharing import link
-from lingualign.pipeline.stages import read_responses
+from lingualign.pipeline.tables import read_responses
 from lingualign.records import RESPONSES
 
 LANGUAGES = ["en", "de", "sw"]

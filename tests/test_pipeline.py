@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from lingualign.pipeline.files import read_json, write_json, write_text
 from lingualign.pipeline.fingerprints import ModelDigests, differing_parts, digest, settings_digest
 from lingualign.pipeline.folder import (
     Chunk,
-    Progress,
+    ChunkProgress,
     RunFolder,
     Stage,
     open_run_folder,
@@ -60,12 +60,14 @@ class Computer:
         self.computed: list[Chunk] = []
         self.dies_at = dies_at
 
-    def __call__(self, chunk: Chunk, progress: Progress) -> Iterator[dict[str, Any]]:
-        if len(self.computed) == self.dies_at:
-            raise Killed
-        self.computed.append(chunk)
-        for number in range(chunk.start, chunk.stop):
-            yield row(str(number), chunk.language)
+    def __call__(
+        self, chunks: Sequence[Chunk], progress: ChunkProgress
+    ) -> Iterator[tuple[Chunk, list[dict[str, Any]]]]:
+        for chunk in chunks:
+            if len(self.computed) == self.dies_at:
+                raise Killed
+            self.computed.append(chunk)
+            yield chunk, [row(str(number), chunk.language) for number in range(chunk.start, chunk.stop)]
 
 
 @contextmanager

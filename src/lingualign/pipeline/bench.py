@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingualign.config import RunConfig
-from lingualign.models import load_model
+from lingualign.models import load_model, load_tokenizer
 from lingualign.pipeline.folder import RunFolder, open_run_folder
 from lingualign.pipeline.inputs import directive_template
 from lingualign.pipeline.progress import Reporter
@@ -52,15 +52,35 @@ class LoadedModels:
         gc.collect()
 
 
-class Bench:
-    """The tools of a stage.
+class Workbench:
+    """What computing needs, in any process: models, and nothing of the run folder.
 
     Attributes:
         config: Of the run.
-        folder: The open run folder; it skips and resumes stages.
         chat: Chat format of the policy.
         models: Loaded models.
         directive: Template of the language directive that the policy understands.
+
+    Args:
+        config: Of the run.
+        chat: Chat format of the policy; read from its folder if it is not given.
+    """
+
+    def __init__(self, config: RunConfig, chat: ChatFormat | None = None) -> None:
+        self.config = config
+        self.chat = chat or ChatFormat(
+            load_tokenizer(config.policy, trust_remote_code=config.trust_remote_code),
+            config.base_model_prompts,
+        )
+        self.models = LoadedModels(config)
+        self.directive = directive_template(config)
+
+
+class Bench(Workbench):
+    """The tools of a stage, in the process of the run.
+
+    Attributes:
+        folder: The open run folder; it skips and resumes stages.
 
     Args:
         config: Of the run.
@@ -69,11 +89,8 @@ class Bench:
     """
 
     def __init__(self, config: RunConfig, folder: RunFolder, chat: ChatFormat) -> None:
-        self.config = config
+        super().__init__(config, chat)
         self.folder = folder
-        self.chat = chat
-        self.models = LoadedModels(config)
-        self.directive = directive_template(config)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from lingualign.pipeline.measuring import describe_measures, read_answers
 from lingualign.pipeline.plan import DECODINGS
 from lingualign.pipeline.progress import Reporter, Silent
 from lingualign.pipeline.run import run_checked
-from lingualign.pipeline.stages import read_responses
+from lingualign.pipeline.tables import read_responses
 from lingualign.pipeline.validate import CheckedRun, check_disk, validate
 from lingualign.settings import load_config
 

@@ -63,6 +63,11 @@ class Chunk:
         return f"part-{self.language}-{self.start:06d}.parquet"
 
 
+ChunkProgress = Callable[[Chunk, int, int], None]  # (of which chunk, steps done, of how many)
+# Gives the rows of chunks as they are ready, in any order, and may tell of the progress within them.
+Compute = Callable[[Sequence[Chunk], ChunkProgress], Iterator[tuple[Chunk, Iterable[Row]]]]
+
+
 def split_chunks(languages: Sequence[str], n_prompts: int, size: int) -> list[Chunk]:
     """Cuts the prompts of every language into chunks, a slice of prompts at a time over all languages."""
     return [
@@ -224,7 +229,7 @@ class RunFolder:
         stage: Stage,
         chunks: Sequence[Chunk],
         schema: pa.Schema,
-        compute: Callable[[Chunk, Progress], Iterable[Row]],
+        compute: Compute,
     ) -> Path:
         """A stage that writes a part file a chunk into a folder of its name, and keeps those there are.
 
@@ -232,7 +237,7 @@ class RunFolder:
             stage: The stage.
             chunks: All of its chunks, in order.
             schema: Of the part files.
-            compute: Makes the rows of a chunk, and may tell of the progress within it.
+            compute: Makes the rows of those that are missing (`lingualign.pipeline.work`).
 
         Returns:
             The folder of part files.
@@ -249,11 +254,17 @@ class RunFolder:
             total = sum(chunk.size for chunk in chunks)
             done = total - sum(chunk.size for chunk in missing)
             with self.reporter.stage(stage.name, total, "prompts", done) as task:
-                for chunk in missing:
-                    rows = compute(chunk, _within(task, done, chunk.size))
+                within: dict[Chunk, float] = {}  # prompts done of chunks that are not
+
+                def progress(chunk: Chunk, steps: int, total: int) -> None:
+                    within[chunk] = chunk.size * steps / max(1, total)
+                    task.update(done + int(sum(within.values())))
+
+                for chunk, rows in compute(missing, progress):
                     write_table(output / chunk.filename, rows, schema)
+                    within.pop(chunk, None)
                     done += chunk.size
-                    task.update(done)
+                    task.update(done + int(sum(within.values())))
         return output
 
     def file(
@@ -298,11 +309,6 @@ class RunFolder:
             for path in leftover:
                 self.discard(path)
         return output
-
-
-def _within(task: Task, before: int, size: int) -> Progress:
-    """Progress within a chunk, told as prompts of the stage."""
-    return lambda done, total: task.update(before + size * done // max(1, total))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,19 +10,14 @@ from lingualign.config import RunConfig
 from lingualign.measures.judges import judge_kind, judge_label
 from lingualign.measures.measure import DecodingMeasure, JudgedAnswers, measure_answers
 from lingualign.measures.verdict import run_verdict
-from lingualign.pipeline.bench import Bench
+from lingualign.pipeline.bench import Bench, Workbench
 from lingualign.pipeline.folder import Stage
 from lingualign.pipeline.judging import JUDGE_CACHE, PreferenceOverStart, make_reader, scoring_judge
 from lingualign.pipeline.plan import DECODINGS, ModelRef, Plan, measure_name
 from lingualign.pipeline.rewarding import implicit_reward
-from lingualign.pipeline.stages import (
-    Decoding,
-    by_prompt,
-    read_responses,
-    read_scores,
-    sample_responses,
-    score_responses,
-)
+from lingualign.pipeline.sampling import Decoding, sample_responses
+from lingualign.pipeline.scoring import score_responses
+from lingualign.pipeline.tables import by_prompt, read_responses, read_scores
 
 if TYPE_CHECKING:
     from lingualign.prompts import ParallelPrompts
@@ -64,14 +60,13 @@ def answer_and_judge(
     temperature = measures.temperature if decoding == "sampled" else 0.0
     drawn = Decoding(n=1, temperature=temperature, top_p=1.0, max_new_tokens=measures.max_new_tokens)
     answers = sample_responses(bench, answering, policy, heldout, drawn, draw="measures")
+    cache = bench.folder.folder / JUDGE_CACHE
+    judge = partial(make_judge, start=start.path, reference=reference.path, starting=starting, cache=cache)
+    anywhere = judge_kind(bench.config) != "server"  # which keeps its answers in the run folder
+    score_responses(bench, judging, judge, heldout, answers, anywhere)
 
-    def judge() -> Reward:
-        return make_judge(bench, start.path, reference.path, starting)
 
-    score_responses(bench, judging, judge, heldout, answers)
-
-
-def make_judge(bench: Bench, start: Path, reference: Path, starting: Path) -> Reward:
+def make_judge(bench: Workbench, start: Path, reference: Path, starting: Path, cache: Path) -> Reward:
     """Makes the run's judge.
 
     Args:
@@ -79,12 +74,11 @@ def make_judge(bench: Bench, start: Path, reference: Path, starting: Path) -> Re
         start: Folder of the starting policy.
         reference: Folder of the reference model.
         starting: The start's answers in the same decoding, for a judge of pairs.
+        cache: File of the answers of a judge behind a server.
     """
     kind = judge_kind(bench.config)
     if kind == "server":
-        return PreferenceOverStart(
-            bench.config.measures, read_responses(starting), bench.folder.folder / JUDGE_CACHE
-        )
+        return PreferenceOverStart(bench.config.measures, read_responses(starting), cache)
     if kind == "implicit":
         return implicit_reward(bench, start, reference)
     return scoring_judge(bench.config, kind)

@@ -13,7 +13,7 @@ from lingualign.pipeline.files import write_json
 from lingualign.pipeline.folder import Stage
 from lingualign.pipeline.labelled import labelled_prompts
 from lingualign.pipeline.progress import Task
-from lingualign.pipeline.stages import read_responses, read_scores
+from lingualign.pipeline.tables import read_responses, read_scores
 from lingualign.pipeline.translating import kept_translations
 from lingualign.records import PAIRS, write_table
 from lingualign.settings import load_pairing, pairing_reads, part_options

@@ -43,6 +43,7 @@ EXECUTION = {
     "iterations",
     "device",
     "trust_remote_code",
+    "executor",
     "sampling.batch_tokens",
     "reward.batch_tokens",
     "translation.batch_tokens",
@@ -51,7 +52,8 @@ EXECUTION = {
     "training.save_steps",
     "training.report_to",
 }
-VERDICT = "measures.retention."  # settings that are read when everything has been measured
+# Sections of such settings, and of those that are read when everything has been measured.
+EXECUTION_SECTIONS = ("measures.retention.", "ray.", "sampling.server.", "sampling.vllm.", "training.launch.")
 
 DECODINGS = ("sampled", "greedy")
 REWARD = "reward"  # the stage, one a run, that trains a reward
@@ -176,6 +178,7 @@ def make_plan(
                         config.measures.temperature if decoding == "sampled" else 0,
                         config.measures.max_new_tokens,
                         config.sampling.chunk_prompts,
+                        config.sampling.backend,
                     ]
                 ),
                 "policy": model.fingerprint,
@@ -246,7 +249,7 @@ def _iteration_stages(
     stages: dict[str, Fingerprint] = {}
     if "responses" in reads:
         stages["responses"] = {
-            "settings": digest([general, settings_digest(config.sampling, "batch_tokens")]),
+            "settings": digest([general, settings_digest(config.sampling, "batch_tokens", "server", "vllm")]),
             "policy": iteration.policy.fingerprint,
             "prompts": prompts_digest(iteration.prompts),
             "seed": seed,
@@ -294,7 +297,12 @@ def _iteration_stages(
             [
                 general,
                 settings_digest(
-                    config.training, "micro_batch_pairs", "gradient_checkpointing", "save_steps", "report_to"
+                    config.training,
+                    "micro_batch_pairs",
+                    "gradient_checkpointing",
+                    "save_steps",
+                    "report_to",
+                    "launch",
                 ),
             ]
         ),

@@ -11,13 +11,14 @@ from lingualign.config import NO_REWARD, RunConfig
 from lingualign.errors import InputError
 from lingualign.measures.judges import judge_kind
 from lingualign.models import check_compatible, resolve_spec
-from lingualign.pipeline.bench import Bench
+from lingualign.pipeline.bench import Bench, Workbench
 from lingualign.pipeline.files import read_json, write_json
 from lingualign.pipeline.folder import Stage
 from lingualign.pipeline.labelled import load_labelled, training_labels
 from lingualign.pipeline.plan import Iteration, Plan
 from lingualign.pipeline.progress import Task
-from lingualign.pipeline.stages import by_prompt, candidates, read_responses, read_scores
+from lingualign.pipeline.scoring import candidates
+from lingualign.pipeline.tables import by_prompt, read_responses, read_scores
 from lingualign.pipeline.translating import make_likelihood, make_translator
 from lingualign.records import Score
 from lingualign.settings import load_reward, part_options
@@ -30,7 +31,7 @@ IMPLICIT = "implicit"
 CHECKED_PROMPTS = 50  # a language, scored under a second context
 
 
-def reward_tools(bench: Bench, policy: Path, reference: Path, fitted: Path | None = None) -> Tools:
+def reward_tools(bench: Workbench, policy: Path, reference: Path, fitted: Path | None = None) -> Tools:
     """What a reward can be made from, in an iteration."""
     from lingualign.rewards import Tools
 
@@ -47,7 +48,7 @@ def reward_tools(bench: Bench, policy: Path, reference: Path, fitted: Path | Non
     )
 
 
-def make_reward(bench: Bench, policy: Path, reference: Path, fitted: Path | None = None) -> Reward:
+def make_reward(bench: Workbench, policy: Path, reference: Path, fitted: Path | None = None) -> Reward:
     """Makes the reward that the configuration names."""
     tools = reward_tools(bench, policy, reference, fitted)
     reward: Reward = load_reward(bench.config).make(part_options(bench.config, "reward"), tools)
@@ -55,7 +56,7 @@ def make_reward(bench: Bench, policy: Path, reference: Path, fitted: Path | None
 
 
 def implicit_reward(
-    bench: Bench, policy: Path, reference: Path, context: Context | None = None
+    bench: Workbench, policy: Path, reference: Path, context: Context | None = None
 ) -> ImplicitReward:
     """The log-ratio of two models, under the configured scoring context or another."""
     from lingualign.rewards import implicit
@@ -176,7 +177,7 @@ def _second_scores(bench: Bench, iteration: Iteration, responses: Path) -> list[
     answers = by_prompt(read_responses(responses))
     sample = prompts.ids[:: -(-len(prompts) // CHECKED_PROMPTS)]
     batch = [
-        candidates(bench, prompts, answers, language, prompt_id)
+        candidates(config.source_language, prompts, answers, language, prompt_id)
         for language in config.target_languages
         for prompt_id in sample
     ]

@@ -23,7 +23,8 @@ from lingualign.pipeline.pairing import choose_pairs
 from lingualign.pipeline.plan import REWARD, Iteration, Plan
 from lingualign.pipeline.progress import Reporter, Silent
 from lingualign.pipeline.rewarding import check_reward, fit_reward, make_reward
-from lingualign.pipeline.stages import Decoding, sample_responses, score_responses
+from lingualign.pipeline.sampling import Decoding, sample_responses
+from lingualign.pipeline.scoring import score_responses
 from lingualign.pipeline.tracked_measures import track_measures
 from lingualign.pipeline.training import reference_logprobs, train_policy
 from lingualign.pipeline.validate import CheckedRun, validate
@@ -98,7 +99,7 @@ def run_iteration(bench: Bench, checked: CheckedRun, iteration: Iteration) -> No
         scores = score_responses(
             bench,
             plan.stage(iteration.name("scores")),
-            lambda: make_reward(bench, policy, iteration.reward_reference.path, fitted),
+            partial(make_reward, policy=policy, reference=iteration.reward_reference.path, fitted=fitted),
             prompts,
             responses,
         )

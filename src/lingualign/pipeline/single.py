@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,9 @@ from lingualign.pipeline.rewarding import (
     policy_and_reference,
     reward_reads_reference,
 )
-from lingualign.pipeline.stages import (
-    Decoding,
-    by_prompt,
-    read_responses,
-    sample_responses,
-    score_responses,
-)
+from lingualign.pipeline.sampling import Decoding, sample_responses
+from lingualign.pipeline.scoring import score_responses
+from lingualign.pipeline.tables import by_prompt, read_responses
 from lingualign.pipeline.training import read_pairs, reference_logprobs, train_policy
 from lingualign.pipeline.validate import check_run_folder, positions
 from lingualign.prompts import ChatFormat, ParallelPrompts
@@ -101,7 +98,11 @@ def score(config: RunConfig, responses: Path, output: Path, reporter: Reporter) 
             fitting = _stage("reward", policy=digests(policy), reference=digests(reference))
             fitted = fit_reward(bench, fitting, policy, reference)
         return score_responses(
-            bench, stage, lambda: make_reward(bench, policy, reference, fitted), prompts, responses
+            bench,
+            stage,
+            partial(make_reward, policy=policy, reference=reference, fitted=fitted),
+            prompts,
+            responses,
         )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lingualign.config import RunConfig
 from lingualign.errors import InputError
 from lingualign.models import load_tokenizer, resolve_spec
-from lingualign.pipeline.bench import Bench
+from lingualign.pipeline.bench import Bench, Workbench
 from lingualign.pipeline.progress import Task
 from lingualign.prompts import ChatFormat
 from lingualign.translation import (
@@ -48,7 +48,7 @@ def check_translation(config: RunConfig) -> None:
         raise InputError(f"translation.path: {settings.path}: no such file.")
 
 
-def make_translator(bench: Bench, policy: Path) -> Translator:
+def make_translator(bench: Workbench, policy: Path) -> Translator:
     """Makes the translator that the configuration names.
 
     Args:
@@ -67,7 +67,7 @@ def make_translator(bench: Bench, policy: Path) -> Translator:
     return MaskingTranslator(inner) if settings.mask else inner
 
 
-def make_likelihood(bench: Bench, policy: Path) -> Likelihood:
+def make_likelihood(bench: Workbench, policy: Path) -> Likelihood:
     """The translator as one that says how likely a translation is; placeholders would blur that.
 
     Raises:
@@ -76,7 +76,7 @@ def make_likelihood(bench: Bench, policy: Path) -> Likelihood:
     return _model(bench, policy)
 
 
-def _model(bench: Bench, policy: Path) -> PolicyTranslator | Seq2SeqTranslator:
+def _model(bench: Workbench, policy: Path) -> PolicyTranslator | Seq2SeqTranslator:
     """A translator that computes with a model here."""
     from lingualign.translation.policy import PolicyTranslator
     from lingualign.translation.seq2seq import Seq2SeqTranslator, load_seq2seq
@@ -105,7 +105,7 @@ def _model(bench: Bench, policy: Path) -> PolicyTranslator | Seq2SeqTranslator:
     )
 
 
-def _server(bench: Bench) -> ServerTranslator:
+def _server(bench: Workbench) -> ServerTranslator:
     from lingualign.translation.template import TAGGED
 
     settings = bench.config.translation

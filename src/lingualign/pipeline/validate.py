@@ -21,7 +21,7 @@ from lingualign.pipeline.inputs import RunPrompts, load_prompts
 from lingualign.pipeline.judging import check_judge, make_reader
 from lingualign.pipeline.labelled import labelled_prompts, load_labelled
 from lingualign.pipeline.manifest import Manifest
-from lingualign.pipeline.plan import EXECUTION, REWARD, VERDICT, Plan, make_plan
+from lingualign.pipeline.plan import EXECUTION, EXECUTION_SECTIONS, REWARD, Plan, make_plan
 from lingualign.pipeline.rewarding import needs_fit, policy_and_reference, run_reads_reference
 from lingualign.pipeline.translating import check_translation
 from lingualign.prompts import ChatFormat
@@ -217,7 +217,7 @@ def check_run_folder(folder: Path, config: RunConfig) -> None:
     different = [
         key
         for key in now
-        if before.get(key) != now[key] and key not in EXECUTION and not key.startswith(VERDICT)
+        if before.get(key) != now[key] and key not in EXECUTION and not key.startswith(EXECUTION_SECTIONS)
     ]
     if different:
         shown = "; ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in different[:5])

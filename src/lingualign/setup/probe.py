@@ -29,7 +29,8 @@ from lingualign.pipeline.manifest import Manifest
 from lingualign.pipeline.measuring import make_judge
 from lingualign.pipeline.progress import Silent
 from lingualign.pipeline.rewarding import make_reward, needs_fit
-from lingualign.pipeline.stages import by_prompt, candidates
+from lingualign.pipeline.scoring import candidates
+from lingualign.pipeline.tables import by_prompt
 from lingualign.pipeline.translating import make_translator
 from lingualign.pipeline.validate import CheckedRun
 from lingualign.prompts import ParallelPrompts, Prompt
@@ -139,7 +140,7 @@ class _Probe:
         if self.checked.plan.has(self.checked.plan.iterations[0].name("scores")):
             self.score()
         if self.checked.judge != "server":
-            judge = make_judge(self.bench, self.policy, self.checked.plan.reference.path, Path())
+            judge = make_judge(self.bench, self.policy, self.checked.plan.reference.path, Path(), Path())
             self.rates.judge_token, _ = self._score(judge, one_each=True)
         self.pair()
         self.read_reference()
@@ -189,9 +190,10 @@ class _Probe:
 
     def _score(self, reward: Reward, one_each: bool) -> tuple[float, list[Score]]:
         """Seconds a token under a reward, and the scores."""
+        source = self.config.source_language
         answers = by_prompt([r for r in self.responses if r["index"] == 0 or not one_each])
         batches = [
-            [candidates(self.bench, self.prompts, answers, language, i) for i in self.prompts.ids]
+            [candidates(source, self.prompts, answers, language, i) for i in self.prompts.ids]
             for language in self.prompts.by_language
         ]
         for batch in batches:
