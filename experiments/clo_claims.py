@@ -29,7 +29,7 @@ from lingualign.languages import LanguageIdentifier
 from lingualign.measures.comparison.compare import PairedBootstrap
 from lingualign.measures.win_rate import outcome
 from lingualign.models import load_model, load_tokenizer, resolve_spec
-from lingualign.pairs import Sources, swap, translated
+from lingualign.pairs import Sources, Tally, swap, translated
 from lingualign.pipeline.files import read_json, write_json
 from lingualign.prompts import ChatFormat
 from lingualign.records import Pair
@@ -83,8 +83,10 @@ def make_pairs(method: Method, size: int, seed: int) -> list[Pair]:
         labelled=labelled_prompts(asked.ids),
         translate=ExactTranslator().translate,
     )
-    made = swap.swap_pairs(sources) if method.swaps else translated.translated_pairs(sources, rejected=False)
-    return made.pairs
+    tally = Tally(sources)
+    if method.swaps:
+        return list(swap.swap_pairs(sources, tally))
+    return list(translated.translated_pairs(sources, tally, rejected=False))
 
 
 def run(

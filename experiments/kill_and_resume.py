@@ -1,17 +1,19 @@
-"""Kills a run at random moments, resumes it each time, and compares it with one that nobody disturbed.
+"""Kills runs at random moments, resumes them each time, and compares each with one that nobody disturbed.
 
     python experiments/kill_and_resume.py > experiments/results/kill_and_resume.md
-    python experiments/kill_and_resume.py --kills 3 data.limit=20 measures.n=10    # a quick look
+    python experiments/kill_and_resume.py --kills 10 --work /tmp/kills      # a quick look
 
-The quickstart (`lingualign align`, with the settings given) runs once undisturbed. Then it runs in a second
-folder and is killed (SIGKILL to its process group) at moments drawn uniformly over the first run's wall time.
-A moment is a stage and a time into it, so that kills reach late stages too, however much work each of them
-costs: the run is killed when it is that far into that stage (or at the stage's end, should it be faster this
-time). After each kill the same command starts again.
+A small run of the lab with two iterations is made once undisturbed. Then it is made again, round by round:
+each round starts in an empty folder, is killed (SIGKILL to its process group) up to nine times, the same
+command starting again after each kill, and goes on to its end. A kill is aimed at a stage, or at what comes
+before the first stage or after the last, and strikes at a moment drawn uniformly over the time that it took
+in the undisturbed run. All stages are dealt out over the rounds before any has its next turn, so the short
+ones are struck as often as the long ones. Rounds go on until as many kills have struck as were asked for.
 
-At the end both folders must hold the same files, every one of which opens, with the same rows in every table,
-the same weights, and the same measures. The report goes to stdout, progress to stderr; the exit status is 1
-if anything differs or a kill came too late to strike.
+After each round its folder must hold the same files as the undisturbed one, byte for byte, but for what tells
+the time: `run.log`, `report.html`, and in the manifest when and for how long stages ran. The report goes to
+stdout, progress to stderr. A round that is done is written into `rounds.jsonl`; the same command goes on with
+the next one. The exit status is 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -20,59 +22,64 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-from safetensors import safe_open
-from safetensors.numpy import load_file
-
-from lingualign.models import load_model, load_tokenizer
-from lingualign.settings import load_config
-
+SETTINGS = ["data.limit=24", "measures.n=16", "iterations=2", "training.save_steps=1", "device=cpu"]
 COMMAND = Path(sys.executable).with_name("lingualign")
-START_UP = "start-up"  # what a run does before its first stage: imports and checks
-MODEL_TEXTS = {".jinja", ".txt", ".md"}  # of a model folder, beside JSON and weights
-NO_RESULTS = {".lock", "run.log", "report.html"}  # the report tells how long stages took
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A moment of the undisturbed run.
-
-    Attributes:
-        at: Seconds from its start.
-        stage: What was under way.
-        into: Seconds from the start of that stage.
-    """
-
-    at: float
-    stage: str
-    into: float
+# Sums of floats depend on the number of threads, and the lab's models gain nothing from more than one.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+START = "start-up"  # imports and checks, before the first stage
+END = "end"  # measures, model cards and the report, after the last stage
+KILLS_A_ROUND = 9
+TELLS_THE_TIME = {".lock", "run.log", "report.html", "manifest.json", ".manifest.copy"}
 
 
 @dataclass(frozen=True)
 class Kill:
-    """What a kill struck.
+    """A kill that struck.
 
     Attributes:
-        moment: When it was meant to strike.
-        ran: Seconds from the start of the process.
-        running: The stage under way.
-        leftovers: Temporary files and unfinished folders that it left.
+        aimed: Stage that it was meant for.
+        struck: What was under way; "after" a stage where that was over already.
+        into: Seconds since that began.
+        done: Stages that the manifest calls done.
+        files: Files on disk, temporary ones not counted.
+        unfinished: Names of temporary files and of training checkpoints.
     """
 
-    moment: Moment
-    ran: float
-    running: str
-    leftovers: int
+    aimed: str
+    struck: str
+    into: float
+    done: int
+    files: int
+    unfinished: list[str]
+
+
+@dataclass(frozen=True)
+class Round:
+    """A run through its kills to its end.
+
+    Attributes:
+        kills: In order.
+        seconds: Of all its starts.
+        compared: Files compared with the undisturbed run's.
+        differing: What is not the same.
+    """
+
+    kills: list[Kill]
+    seconds: float
+    compared: int
+    differing: list[str]
 
 
 class Run:
@@ -81,18 +88,21 @@ class Run:
     Args:
         folder: Run folder.
         settings: `key=value` settings of the run.
-        log: File that stderr is appended to.
     """
 
-    def __init__(self, folder: Path, settings: list[str], log: Path) -> None:
+    def __init__(self, folder: Path, settings: list[str]) -> None:
         self.began = time.monotonic()
-        self.stages: list[tuple[float, str]] = [(0.0, START_UP)]  # (seconds, stage), as they begin
-        self._over: set[str] = set()
+        self.stages: list[tuple[float, str]] = [(0.0, START)]  # (seconds, stage), as they begin
+        self.over: dict[str, float] = {}  # stage -> seconds
         self._ended = False
         self._changed = threading.Condition()
-        with log.open("ab") as stderr:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with folder.with_name(f"{folder.name}.stderr").open("ab") as stderr:
             self.process = subprocess.Popen(
-                [COMMAND, "align", "--json", *settings, f"output={folder}"],
+                # From its parent folder: so all runs have the same configuration.
+                [COMMAND, "align", "--json", *settings, f"output={folder.name}"],
+                cwd=folder.parent,
+                env=ENVIRONMENT,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
@@ -106,43 +116,53 @@ class Run:
         """Since its start."""
         return time.monotonic() - self.began
 
-    @property
-    def running(self) -> str:
-        """The stage that began last, as far as the run has told."""
-        stage = self.stages[-1][1]
-        return f"after {stage}" if stage in self._over and stage != START_UP else stage
+    def running(self) -> tuple[str, float]:
+        """What is under way, as far as the run has told, and for how many seconds."""
+        begin, stage = self.stages[-1]
+        if stage in self.over and stage != START:
+            return f"after {stage}", self.seconds - self.over[stage]
+        return stage, self.seconds - begin
 
     def wait(self) -> None:
         """Waits for its end; a failure of the run ends the experiment."""
         self._reader.join()
         if self.process.wait() not in (0, -signal.SIGKILL):
-            raise SystemExit(f"the run ended with status {self.process.returncode}; see its log")
+            raise SystemExit(f"the run ended with status {self.process.returncode}; see its stderr")
 
-    def kill_at(self, stage: str, into: float, order: list[str]) -> bool:
+    def kill_at(self, aim: str, into: float, order: list[str]) -> tuple[str, float] | None:
         """Kills it so many seconds after a stage began, or when that stage ends if it ends before.
 
         Args:
-            stage: The stage.
+            aim: The stage, `START` or `END`.
             into: Seconds.
             order: All stages in order. A stage that was killed between its last file and the note that it is
                 done has nothing to tell when it is resumed: then a later one tells that it is over.
 
         Returns:
-            Whether the kill struck: False if the run had ended.
+            What was struck, and for how long it had been under way; None if the run had ended before.
         """
-        later = set(order[order.index(stage) + 1 :])
+        last = aim == END
+        stage = order[-1] if last else aim
+        later = set(order[order.index(stage) + 1 :]) if stage in order else set(order)
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._began({stage, *later}) is not None)
-            begin = self._began({stage, *later})
-            if begin is not None:
-                left = max(0.0, begin + into - self.seconds)
-                self._changed.wait_for(
-                    lambda: self._ended or stage in self._over or self._began(later) is not None, left
+            self._changed.wait_for(
+                lambda: (
+                    self._ended or (stage in self.over if last else self._began({stage, *later}) is not None)
                 )
-        if begin is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            )
+            if not self._ended:
+                begin = self.over[stage] if last else self._began({stage, *later}) or 0.0
+                self._changed.wait_for(
+                    lambda: (
+                        self._ended or (not last and (stage in self.over or self._began(later) is not None))
+                    ),
+                    max(0.0, begin + into - self.seconds),
+                )
+            struck = self.running()
+            if not self._ended:
+                os.killpg(self.process.pid, signal.SIGKILL)
         self.wait()
-        return self.process.returncode == -signal.SIGKILL
+        return struck if self.process.returncode == -signal.SIGKILL else None
 
     def _began(self, stages: set[str]) -> float | None:
         """When the first of some stages began or was skipped."""
@@ -157,169 +177,150 @@ class Run:
             event = json.loads(line)
             if event["event"] == "stage":
                 with self._changed:
-                    self._over.add(START_UP)
+                    self.over.setdefault(START, self.seconds)
                     if event["status"] != "done":
                         self.stages.append((self.seconds, event["name"]))
                     if event["status"] != "started":
-                        self._over.add(event["name"])
+                        self.over[event["name"]] = self.seconds
                     self._changed.notify_all()
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
 
-def draw_moments(stages: list[tuple[float, str]], wall: float, count: int, seed: int) -> list[Moment]:
-    """Moments drawn uniformly over a run, in order."""
-    moments, generator = [], random.Random(seed)
-    for at in sorted(generator.uniform(0, wall) for _ in range(count)):
-        begin, stage = next((b, s) for b, s in reversed(stages) if b <= at)
-        moments.append(Moment(at, stage, at - begin))
-    return moments
+def undisturbed(folder: Path, settings: list[str]) -> dict[str, float]:
+    """Makes the run that all others are compared with, unless it is there.
+
+    Returns:
+        Seconds of the start-up, of each stage and of the end, in order.
+    """
+    kept = folder.with_name("undisturbed.json")
+    if kept.exists():
+        found = json.loads(kept.read_text(encoding="utf-8"))
+        if found["settings"] != settings:
+            raise SystemExit(f"{folder} was made with {found['settings']}: choose another --work")
+        return dict(found["seconds"])
+    shutil.rmtree(folder, ignore_errors=True)
+    run = Run(folder, settings)
+    run.wait()
+    seconds = {stage: run.over[stage] - begin for begin, stage in run.stages}
+    seconds[END] = run.seconds - max(run.over.values())
+    kept.write_text(json.dumps({"settings": settings, "seconds": seconds}), encoding="utf-8")
+    return seconds
+
+
+def deal(stages: list[str], seed: int) -> Iterator[list[str]]:
+    """The stages to be struck in each round, in order: all of them before any comes again."""
+    generator = random.Random(seed)
+    while True:
+        deck = generator.sample(stages, len(stages))
+        for start in range(0, len(deck), KILLS_A_ROUND):
+            yield sorted(deck[start : start + KILLS_A_ROUND], key=stages.index)
 
 
 def disturb(
-    folder: Path, settings: list[str], log: Path, moments: list[Moment], order: list[str]
+    folder: Path, settings: list[str], aims: list[str], took: dict[str, float], generator: random.Random
 ) -> tuple[list[Kill], float]:
-    """Runs a folder to its end through a kill at each moment.
-
-    Args:
-        folder: Run folder.
-        settings: Of the run.
-        log: For its stderr.
-        moments: In order.
-        order: All stages in order.
+    """Makes a run through a kill at each of some stages to its end.
 
     Returns:
         The kills that struck, and the seconds of all starts together.
     """
     kills: list[Kill] = []
-    seconds = 0.0
-    before: Moment | None = None
-    for number, moment in enumerate(moments, start=1):
-        # A stage goes on where it was killed, the start-up begins anew.
-        resumed = before is not None and before.stage == moment.stage != START_UP
-        into = moment.into - before.into if resumed and before is not None else moment.into
-        run = Run(folder, settings, log)
-        struck = run.kill_at(moment.stage, into, order)
+    seconds, order = 0.0, [stage for stage in took if stage not in (START, END)]
+    for aim in aims:
+        run = Run(folder, settings)
+        struck = run.kill_at(aim, generator.uniform(0, took[aim]), order)
         seconds += run.seconds
-        if struck:
-            kills.append(Kill(moment, run.seconds, run.running, len(leftovers(folder))))
-            say(f"kill {number} of {len(moments)}: {run.running}, after {run.seconds:.1f} s")
-        else:
-            say(f"kill {number} of {len(moments)}: the run had ended")
-        before = moment
-    run = Run(folder, settings, log)
+        if struck is None:
+            say(f"  aimed at {aim}: the run had ended")
+            break
+        kills.append(Kill(aim, struck[0], round(struck[1], 2), *on_disk(folder)))
+        say(f"  {kills[-1]}")
+    run = Run(folder, settings)
     run.wait()
     return kills, seconds + run.seconds
 
 
-def leftovers(folder: Path) -> list[Path]:
-    """What a kill leaves behind and a finished run must not have."""
-    return [*folder.rglob(".*.tmp"), *folder.rglob("checkpoint-*")]
+def on_disk(folder: Path) -> tuple[int, int, list[str]]:
+    """Stages done, files, and what is unfinished in a folder."""
+    manifest = folder / "manifest.json"
+    stages = json.loads(manifest.read_text(encoding="utf-8"))["stages"] if manifest.exists() else {}
+    unfinished = [*folder.rglob(".*.tmp"), *folder.rglob("checkpoint-*")]
+    whole = [path for path in folder.rglob("*") if path.is_file() and not under(path, unfinished)]
+    return (
+        sum(record["status"] == "done" for record in stages.values()),
+        len(whole),
+        sorted(str(path.relative_to(folder)) for path in unfinished),
+    )
 
 
-def differences(one: Path, other: Path) -> list[tuple[str, int, list[str]]]:
-    """Compares two run folders.
+def under(path: Path, others: list[Path]) -> bool:
+    """Whether a path is one of some others, or below one."""
+    return any(other in (path, *path.parents) for other in others)
 
-    Returns:
-        What was compared, how many of it, and where the two differ, a comparison a row.
-    """
-    names = [{str(path.relative_to(folder)) for path in files(folder)} for folder in (one, other)]
-    tables = sorted(name for name in names[0] & names[1] if name.endswith(".parquet"))
-    pairs = [name for name in tables if name.endswith("/pairs.parquet")]
-    others = [name for name in tables if name not in pairs]
-    weights = sorted(name for name in names[0] & names[1] if name.endswith(".safetensors"))
 
-    def compare(what: str, chosen: list[str], read: Callable[[Path], Any]) -> tuple[str, int, list[str]]:
-        differing = [name for name in chosen if read(one / name) != read(other / name)]
-        return what, len(chosen), differing or ([] if chosen else ["there is none"])
-
-    return [
-        ("names of files", len(names[0]), sorted(names[0] ^ names[1])),
-        compare("pairs, row by row", pairs, lambda path: pq.read_table(path).to_pylist()),
-        compare("measures", ["measures.json"], lambda path: json.loads(path.read_text(encoding="utf-8"))),
-        compare("all other tables, row by row", others, lambda path: pq.read_table(path).to_pylist()),
-        compare("trained weights, bit by bit", weights, weight_bytes),
+def compare(one: Path, other: Path) -> tuple[int, list[str]]:
+    """Compares two run folders: how many files, and which differ."""
+    names = [
+        {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+        for folder in (one, other)
     ]
+    differing = [f"{name} is in one only" for name in sorted(names[0] ^ names[1])]
+    same = sorted(name for name in names[0] & names[1] if Path(name).name not in TELLS_THE_TIME)
+    differing += [name for name in same if (one / name).read_bytes() != (other / name).read_bytes()]
+    if manifest_without_times(one) != manifest_without_times(other):
+        differing.append("manifest.json")
+    return len(same) + 1, differing
 
 
-def weight_bytes(path: Path) -> dict[str, bytes]:
-    """The tensors of a file as bytes: NaN equals itself, and a different zero is a difference."""
-    return {name: tensor.tobytes() for name, tensor in load_file(path).items()}
+def manifest_without_times(folder: Path) -> dict[str, Any]:
+    """The content of a manifest, but for when and how long stages ran."""
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    del manifest["checksum"]
+    for record in manifest["stages"].values():
+        for name in ("started", "finished", "seconds"):
+            del record[name]
+    return manifest
 
 
-def files(folder: Path) -> list[Path]:
-    """All files of a run folder but the lock, which says who holds it, and the log, which has times in it."""
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in NO_RESULTS)
-
-
-def unreadable(folder: Path) -> list[str]:
-    """The files of a run folder that do not open as what they are, and the models that do not load."""
-    problems = [f"{path}: left behind" for path in leftovers(folder)]
-    for path in files(folder):
-        try:
-            open_file(path)
-        except Exception as error:  # whatever a reader raises, the file does not open
-            problems.append(f"{path}: {error}")
-    for model in sorted(folder.glob("iteration-*/model")):
-        try:
-            load_model(model)
-            load_tokenizer(model)
-        except Exception as error:
-            problems.append(f"{model}: {error}")
-    return problems
-
-
-def open_file(path: Path) -> None:
-    """Reads a file as what its name says."""
-    if path.suffix == ".parquet":
-        pq.read_table(path, page_checksum_verification=True).validate(full=True)
-    elif path.suffix == ".safetensors":
-        with safe_open(path, framework="np") as weights:
-            for name in weights.keys():  # noqa: SIM118 (not a dictionary)
-                weights.get_tensor(name)
-    elif path.suffix == ".json":
-        json.loads(path.read_text(encoding="utf-8"))
-    elif path.suffix == ".yaml":
-        load_config(str(path), [])
-    elif path.suffix in MODEL_TEXTS:
-        path.read_text(encoding="utf-8")
-    else:
-        raise ValueError("not a file that a run makes")
-
-
-def report(
-    settings: list[str], wall: float, resumed: float, kills: list[Kill], wanted: int, folders: list[Path]
-) -> bool:
+def report(settings: list[str], took: dict[str, float], rounds: list[Round], wanted: int) -> bool:
     """Prints the report; whether all is well."""
+    kills = [kill for done in rounds for kill in done.kills]
+    well = [len(done.kills) for done in rounds if not done.differing]
     print("# Killing a run and resuming it\n")
-    print(f"`{' '.join(['lingualign align', *settings])}`, undisturbed: {wall:.0f} s.")
-    print(f"Killed {len(kills)} times and resumed each time: {resumed:.0f} s over {len(kills) + 1} starts.\n")
-    print("| kill | drawn: second of the undisturbed run | and stage | struck after | during | left behind |")
-    print("|---|---|---|---|---|---|")
-    for number, kill in enumerate(kills, start=1):
-        moment = kill.moment
-        print(
-            f"| {number} | {moment.at:.1f} | {moment.stage} + {moment.into:.1f} s | {kill.ran:.1f} s "
-            f"| {kill.running} | {kill.leftovers} |"
-        )
-    print("\n'Left behind' counts temporary files and training checkpoints; both are gone at the end.\n")
-    print("| compared | number | result |")
-    print("|---|---|---|")
-    well = len(kills) == wanted
-    for what, number, differing in differences(*folders):
-        print(f"| {what} | {number} | {'differ: ' + ', '.join(differing) if differing else 'identical'} |")
-        well &= not differing
-    for name, folder in zip(("undisturbed", "killed"), folders, strict=True):
-        problems = unreadable(folder)
-        print(
-            f"| files of the {name} run that open | {len(files(folder))} | {'; '.join(problems) or 'all'} |"
-        )
-        well &= not problems
-    if len(kills) < wanted:
-        print(f"\n{wanted - len(kills)} kills came after the run had ended: choose another --seed.")
-    print(f"\n**{'No difference.' if well else 'FAILED.'}**")
-    return well
+    print(
+        f"`OMP_NUM_THREADS=1 lingualign align {' '.join(settings)}`, undisturbed: {sum(took.values()):.0f} s."
+    )
+    print(
+        f"Made {len(rounds)} times more, with {len(kills)} kills (SIGKILL) and as many resumptions: "
+        f"{sum(done.seconds for done in rounds):.0f} s."
+    )
+    print("[The script](../kill_and_resume.py) says how moments are drawn, and what is compared.\n")
+    print(f"**{sum(well)} of {wanted} resumed to the same result.**\n")
+    print("## By stage\n")
+    print('Struck "after" a stage: between its end and the next one\'s beginning, or a moment too late.\n')
+    print("| stage | s undisturbed | kills aimed at it | that struck within | that struck after it |")
+    print("|---|---|---|---|---|")
+    aimed, struck = Counter(kill.aimed for kill in kills), Counter(kill.struck for kill in kills)
+    for stage, seconds in took.items():
+        row = (aimed[stage], struck[stage], struck[f"after {stage}"])
+        print(f"| {stage} | {seconds:.2f} | {row[0]} | {row[1]} | {row[2]} |")
+    print("\n## By round\n")
+    print("| round | kills | files compared | result |")
+    print("|---|---|---|---|")
+    for number, done in enumerate(rounds, start=1):
+        told = "differ: " + ", ".join(done.differing) if done.differing else "identical"
+        print(f"| {number} | {len(done.kills)} | {done.compared} | {told} |")
+    print("\n## Each kill\n")
+    print("On disk at that moment: stages done, whole files, and what was unfinished.\n")
+    print("| kill | round | struck | s into it | stages | files | unfinished |")
+    print("|---|---|---|---|---|---|---|")
+    numbered = ((number, kill) for number, done in enumerate(rounds, start=1) for kill in done.kills)
+    for count, (number, kill) in enumerate(numbered, start=1):
+        left = ", ".join(kill.unfinished)
+        print(f"| {count} | {number} | {kill.struck} | {kill.into} | {kill.done} | {kill.files} | {left} |")
+    return sum(well) == wanted
 
 
 def say(text: str) -> None:
@@ -328,28 +329,42 @@ def say(text: str) -> None:
 
 
 def main() -> None:
+    """Runs the experiment, or goes on with it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("settings", nargs="*", help="key=value settings of the run")
-    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("settings", nargs="*", default=SETTINGS, help="key=value settings of the run")
+    parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--work", type=Path, default=Path("runs/kill_and_resume"), help="folder, made new")
+    parser.add_argument("--work", type=Path, default=Path("runs/kill_and_resume"), help="folder of the runs")
     options = parser.parse_intermixed_args()
-    if options.work.exists():
-        parser.error(f"{options.work} exists: remove it, or choose another --work")
-    options.work.mkdir(parents=True)
-    folders = [options.work / "undisturbed", options.work / "killed"]
-
-    run = Run(folders[0], options.settings, options.work / "undisturbed.log")
-    run.wait()
-    wall = run.seconds
-    say(f"undisturbed: {wall:.1f} s")
-    moments = draw_moments(run.stages, wall, options.kills, options.seed)
-    order = [stage for _, stage in run.stages]
-    kills, resumed = disturb(folders[1], options.settings, options.work / "killed.log", moments, order)
-    well = report(options.settings, wall, resumed, kills, options.kills, folders)
-    raise SystemExit(0 if well else 1)
+    work = options.work.absolute()
+    calm, kept = work / "undisturbed" / "run", work / "rounds.jsonl"
+    took = undisturbed(calm, options.settings)
+    say(f"undisturbed: {sum(took.values()):.1f} s")
+    rounds: list[Round] = []
+    if kept.exists():
+        for line in kept.read_text(encoding="utf-8").splitlines():
+            found = json.loads(line)
+            rounds.append(Round(**{**found, "kills": [Kill(**kill) for kill in found["kills"]]}))
+    dealt = deal(list(took), options.seed)
+    for _ in rounds:
+        next(dealt)
+    while (left := options.kills - sum(len(done.kills) for done in rounds)) > 0:
+        number = len(rounds) + 1
+        folder = work / f"round-{number}" / "run"
+        shutil.rmtree(folder.parent, ignore_errors=True)  # of a start of this script that was stopped
+        say(f"round {number}, {options.kills - left} kills before it")
+        generator = random.Random(f"{options.seed} {number}")
+        kills, seconds = disturb(folder, options.settings, next(dealt)[:left], took, generator)
+        compared, differing = compare(calm, folder)
+        rounds.append(Round(kills, round(seconds, 1), compared, differing))
+        with kept.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(asdict(rounds[-1])) + "\n")
+        say(f"  {compared} files compared; {'; '.join(differing) or 'identical'}")
+        if not differing:
+            shutil.rmtree(folder.parent)
+    raise SystemExit(0 if report(options.settings, took, rounds, options.kills) else 1)
 
 
 if __name__ == "__main__":

@@ -38,10 +38,20 @@ class _Server(ThreadingHTTPServer):
 
 
 class FakeServer:
-    """`answer` maps the first message of a request, and how often it came before, to a reply."""
+    """`answer` maps the first message of a request, and how often it came before, to a reply.
+
+    `respond` maps a whole request to one and goes before it. `models` are named by GET /models; None is
+    500, as `transformers serve` can have it. What is posted elsewhere is kept in `posts`; `post` answers it.
+    """
 
     def __init__(self) -> None:
         self.answer: Callable[[str, int], Reply] = lambda text, times: completion(text)
+        self.respond: Callable[[dict[str, Any]], Reply] | None = None
+        self.models: list[dict[str, Any]] | None = None
+        self.post: Callable[[str, dict[str, Any]], Reply] = lambda path, body: Reply(404, b"{}")
+        self.posts: list[tuple[str, dict[str, Any]]] = []
+        self.answered: list[dict[str, Any]] = []  # requests whose answer was sent to its end
+        self.dead = False
         self.requests: list[tuple[dict[str, Any], str | None]] = []
         self.times: Counter[str] = Counter()
         self.busiest = 0  # most requests under way at a time
@@ -51,8 +61,20 @@ class FakeServer:
         class Handler(BaseHTTPRequestHandler):
             wbufsize = -1  # one packet a reply: the second of two would wait for the first's acknowledgement
 
+            def do_GET(self) -> None:
+                known = outer.models
+                if known is None or not self.path.endswith("/models"):
+                    self._send(Reply(500, b"{}"))
+                else:
+                    self._send(Reply(200, json.dumps({"data": known}).encode()))
+
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if not self.path.endswith("/chat/completions"):
+                    with lock:
+                        outer.posts.append((self.path, body))
+                    self._send(outer.post(self.path, body))
+                    return
                 text = body["messages"][0]["content"]
                 with lock:
                     times = outer.times[text]
@@ -60,13 +82,17 @@ class FakeServer:
                     outer.requests.append((body, self.headers["Authorization"]))
                     outer._busy += 1
                     outer.busiest = max(outer.busiest, outer._busy)
-                reply = outer.answer(text, times)
+                reply = outer.respond(body) if outer.respond else outer.answer(text, times)
                 time.sleep(reply.delay)
                 with lock:  # before the answer: the client's next request can be faster than the rest here
                     outer._busy -= 1
-                self._send(reply)
+                if outer.dead:
+                    return  # the connection ends without an answer
+                if self._send(reply) and reply.status == 200 and not reply.cut:
+                    with lock:
+                        outer.answered.append(body)
 
-            def _send(self, reply: Reply) -> None:
+            def _send(self, reply: Reply) -> bool:
                 try:
                     self.send_response(reply.status)
                     for name, value in reply.headers.items():
@@ -76,7 +102,8 @@ class FakeServer:
                     self.wfile.write(reply.content[: len(reply.content) // 2 if reply.cut else None])
                     self.wfile.flush()
                 except OSError:
-                    pass  # the client has gone
+                    return False  # the client has gone
+                return True
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -85,6 +112,11 @@ class FakeServer:
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
         self.thread = threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True)
         self.thread.start()
+
+    def kill(self) -> None:
+        """As SIGKILL does: connections end, and no new ones are taken."""
+        self.dead = True
+        self.close()
 
     def close(self) -> None:
         self.http.shutdown()

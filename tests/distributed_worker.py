@@ -1,19 +1,27 @@
-"""Trains a tiny model on made-up pairs: what `accelerate launch` starts in tests/test_distributed.py.
+"""Trains tiny models on made-up pairs: what `accelerate launch` starts in tests/test_distributed.py.
 
-accelerate launch tests/distributed_worker.py POLICY OUTPUT '{"objective": "dpo"}'
+accelerate launch tests/distributed_worker.py POLICY OUTPUT '[{"objective": "dpo"}]'
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
+from typing import Any
+
+import accelerate.state
+from accelerate.utils import DistributedType
+from torch.distributed.fsdp import FSDPModule
 
 from lingualign.config import TrainingConfig
 from lingualign.models import load_model, load_tokenizer
 from lingualign.prompts import ChatFormat
 from lingualign.records import Pair
-from lingualign.training import reference_logps, train
+from lingualign.training import preference, reference_logps, train
+
+DEFAULTS = {"learning_rate": 1e-3, "batch_pairs": 8, "micro_batch_pairs": 2, "epochs": 2}
 
 
 def pairs() -> list[Pair]:
@@ -37,26 +45,58 @@ def pairs() -> list[Pair]:
     ]
 
 
-def main(policy: Path, output: Path, settings: dict[str, object]) -> None:
+def shard_on_cpu() -> None:
+    """Makes accelerate take CPUs for accelerators, which alone it shards models on; the rest is its own."""
+    make = accelerate.state.AcceleratorState.__init__
+
+    def make_sharded(self: Any, *args: Any, fsdp_plugin: Any = None, **kwargs: Any) -> None:
+        first = not accelerate.state.AcceleratorState._shared_state
+        make(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
+        if first:
+            self.distributed_type = DistributedType.FSDP
+            self.fsdp_plugin = fsdp_plugin
+            accelerate.state.PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+
+    accelerate.state.AcceleratorState.__init__ = make_sharded  # type: ignore[method-assign]
+
+
+def main(policy: Path, output: Path, all_settings: list[dict[str, object]]) -> None:
+    """Writes, for each of some settings, a model and what is known of its training."""
     chat = ChatFormat(load_tokenizer(policy))
-    defaults = {"learning_rate": 1e-3, "batch_pairs": 8, "micro_batch_pairs": 2, "epochs": 2}
-    config = TrainingConfig(**(defaults | settings))
-    rows = reference_logps(load_model(policy, device="cpu"), pairs(), chat, max_length=config.max_length)
-    curve: list[float] = []
-    train(
-        config,
-        pairs(),
-        rows,
-        policy=policy,
-        chat=chat,
-        output=output,
-        seed=0,
-        device="cpu",
-        on_step=lambda done, total, values: curve.append(values["loss"]),
-    )
-    if curve:
-        (output / "losses.json").write_text(json.dumps(curve), encoding="utf-8")
+    known: dict[str, Any] = {}
+    save = preference.save_policy
+
+    def look_and_save(trainer: Any, *args: Any, **kwargs: Any) -> None:
+        known["processes"] = trainer.accelerator.num_processes
+        known["sharded"] = sum(isinstance(part, FSDPModule) for part in trainer.model_wrapped.modules())
+        save(trainer, *args, **kwargs)
+
+    preference.save_policy = look_and_save
+    try:
+        for number, settings in enumerate(all_settings):
+            config = TrainingConfig(**(DEFAULTS | settings))
+            frozen = load_model(policy, device="cpu")
+            rows = reference_logps(frozen, pairs(), chat, max_length=config.max_length)
+            known["losses"] = curve = []
+            folder = output / str(number)
+            train(
+                config,
+                pairs(),
+                rows,
+                policy=policy,
+                chat=chat,
+                output=folder,
+                seed=0,
+                device="cpu",
+                on_step=lambda done, total, values: curve.append(values["loss"]),  # noqa: B023
+            )
+            if os.environ.get("RANK", "0") == "0":
+                (folder / "known.json").write_text(json.dumps(known), encoding="utf-8")
+    finally:
+        preference.save_policy = save
 
 
 if __name__ == "__main__":
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        shard_on_cpu()
     main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))

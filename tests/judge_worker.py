@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from lingualign.chat_server import ChatServer
 from lingualign.judges import Pair, ServerPairwiseJudge
+from lingualign.servers.chat import ChatServer
 
 
 def items(number: int) -> list[Pair]:

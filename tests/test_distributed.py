@@ -1,4 +1,4 @@
-"""Training in two processes gives what one process gives."""
+"""Training in two processes gives what one process gives: replicated (DDP) and sharded (FSDP2) weights."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from safetensors.torch import load_file
 
 import distributed_worker
 import sharded_worker
 from conftest import FamilyFolder
+from lingualign.launching.processes import launch_file
 
-LAUNCH = [
-    sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines=1",
-    "--mixed_precision=no", "--dynamo_backend=no",
-]  # fmt: skip
-
-
-def launch(folder: Path, output: Path, settings: dict[str, object]) -> None:
-    worker = [distributed_worker.__file__, str(folder), str(output), json.dumps(settings)]
-    run([*LAUNCH, "--num_processes=2", *worker])
+SETTINGS: list[dict[str, object]] = [
+    {},
+    {"objective": "kto-pair", "gradient_checkpointing": True},
+    {"lora": {"r": 4}},
+]
 
 
 def run(command: list[str]) -> None:
@@ -31,27 +29,52 @@ def run(command: list[str]) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.parametrize("settings", [{}, {"objective": "kto-pair"}, {"gradient_checkpointing": True}])
-def test_two_processes_train_as_one(
-    family_folder: FamilyFolder, tmp_path: Path, settings: dict[str, object]
-) -> None:
-    folder = family_folder("llama")
-    distributed_worker.main(folder, tmp_path / "one", settings)
-    launch(folder, tmp_path / "two", settings)
-    same_training(tmp_path / "one", tmp_path / "two")
+@pytest.fixture(scope="module")
+def outputs(family_folder: FamilyFolder, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same trainings in one process, and in two by two of the shipped configurations."""
+    folder = family_folder("gemma3")  # its head is tied to its embeddings
+    found = {name: tmp_path_factory.mktemp(name) for name in ("one", "ddp", "fsdp2")}
+    distributed_worker.main(folder, found["one"], SETTINGS)
+    for name in ("ddp", "fsdp2"):
+        worker = [distributed_worker.__file__, str(folder), str(found[name]), json.dumps(SETTINGS)]
+        run(
+            [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(launch_file(name)),
+             "--num_processes=2", "--main_process_port=0", *worker]
+        )  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize("number", range(len(SETTINGS)))
+@pytest.mark.parametrize("name", ["ddp", "fsdp2"])
+def test_two_processes_train_as_one(outputs: dict[str, Path], name: str, number: int) -> None:
+    one, two = (known(outputs[of] / str(number)) for of in ("one", name))
+    assert (one["processes"], two["processes"]) == (1, 2)
+    assert (two["sharded"] > 2) == (name == "fsdp2")
+    assert len(one["losses"]) == 4
+    assert two["losses"] == pytest.approx(one["losses"], rel=1e-4)
+    weights = [model(outputs[of] / str(number)) for of in ("one", name)]
+    assert weights[0].keys() == weights[1].keys()
+    for key, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][key], weight, atol=2e-5, rtol=0)
+
+
+def test_a_folder_of_a_sharded_training_is_that_of_a_whole_one(outputs: dict[str, Path]) -> None:
+    one, two = (outputs[name] / "0" / "model" for name in ("one", "fsdp2"))
+    assert sorted(path.name for path in one.iterdir()) == sorted(path.name for path in two.iterdir())
+    assert (one / "config.json").read_text() == (two / "config.json").read_text()
+    assert not (outputs["fsdp2"] / "0" / "checkpoints").exists()
 
 
 def test_sharded_weights_score_and_learn_as_whole_ones(family_folder: FamilyFolder) -> None:
-    """FSDP2 itself, as `accelerate launch` shards on accelerators only."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     run([*command, sharded_worker.__file__, str(family_folder("llama"))])
 
 
-def same_training(one: Path, two: Path) -> None:
-    curves = [json.loads((path / "losses.json").read_text(encoding="utf-8")) for path in (one, two)]
-    assert len(curves[0]) == 4
-    assert curves[1] == pytest.approx(curves[0], rel=1e-4)
-    weights = [AutoModelForCausalLM.from_pretrained(path / "model").state_dict() for path in (one, two)]
-    assert weights[0].keys() == weights[1].keys()
-    for name, weight in weights[0].items():
-        torch.testing.assert_close(weights[1][name], weight, atol=2e-5, rtol=0)
+def known(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "known.json").read_text(encoding="utf-8"))
+    return found
+
+
+def model(folder: Path) -> dict[str, torch.Tensor]:
+    (file,) = (folder / "model").glob("*.safetensors")
+    return load_file(file)

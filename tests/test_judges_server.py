@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 
 from chat_server import FakeServer, Reply, completion
 from judge_worker import items
-from lingualign.chat_server import ChatServer
 from lingualign.errors import InputError
 from lingualign.judges import (
     Conversation,
@@ -37,6 +36,7 @@ from lingualign.judges import (
 )
 from lingualign.judges.pairwise import FIELDS, SAME_LANGUAGE
 from lingualign.measures.answers.preferences import is_switched
+from lingualign.servers.chat import ChatServer
 
 TEXT = st.text(max_size=20)
 SHOWN_FIRST = {"m": math.log(0.6), "M": math.log(0.2), "I": math.log(0.1)}  # preference 1.25 as shown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from conftest import FamilyFolder, LoadFamily
+from conftest import FamilyFolder
 from families import SLIDING_WINDOW
 from lingualign.logprobs import (
     ScoredSequence,
@@ -22,7 +21,6 @@ from lingualign.logprobs import (
     engine,
     head,
     likelihood,
-    sequence_logprobs,
     token_logprobs,
 )
 from lingualign.logprobs.passes import can_pack
@@ -198,36 +196,3 @@ def test_prompts_are_computed_once_with_gradients_too(
     seen.clear()
     token_logprobs(model, sequences)
     assert seen == [2 * 42]
-
-
-def test_out_of_memory_halves_the_budget_and_loses_nothing(
-    load_family: LoadFamily, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    model, sequences = load_family("llama"), candidates()
-    expected = sequence_logprobs(model, sequences, 1000)
-    score, budgets = engine._passes, []
-
-    def short_of_memory(model: Any, groups: Any, batch_tokens: int) -> Any:
-        budgets.append(batch_tokens)
-        for number, scored in enumerate(score(model, groups, batch_tokens)):
-            if batch_tokens == 24 and number:
-                raise torch.OutOfMemoryError("CUDA out of memory.")
-            yield scored
-
-    monkeypatch.setattr(engine, "_passes", short_of_memory)
-    with caplog.at_level(logging.WARNING):
-        found = sequence_logprobs(model, sequences, 24)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert budgets == [24, 12]
-    assert "batch_tokens=12" in caplog.text
-
-
-def test_out_of_memory_at_one_sequence_is_an_error(
-    load_family: LoadFamily, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_memory(*_: object) -> Any:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    monkeypatch.setattr(engine, "_passes", no_memory)
-    with pytest.raises(torch.OutOfMemoryError):
-        sequence_logprobs(load_family("llama"), candidates(), 4096)

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from lingualign.config import LengthControlConfig, PairsConfig
 from lingualign.errors import InputError
-from lingualign.pairs import PairingResult, Sources, disagreement, imbalance, random_pair, ranked, swap
+from lingualign.pairs import (
+    PairingResult,
+    Sources,
+    all_pairs,
+    disagreement,
+    imbalance,
+    random_pair,
+    ranked,
+    swap,
+)
 from lingualign.pairs import translated as translating
 from lingualign.pairs.random_pair import ordered_pairs
 from lingualign.prompts import ParallelPrompts, Prompt
@@ -99,15 +108,15 @@ def test_mapo_chooses_only_right_answers(tmp_path: Path) -> None:
     gold = tmp_path / "gold.jsonl"
     gold.write_text('{"id": "a", "answer": "1,234"}\n', encoding="utf-8")
     pair = ranked.make(ranked.Settings(gold_path=str(gold)))
-    result = pair(scored([0.9, 0.7, 0.5], ["it is 1234", "it is 7", "so 1,234."]))
+    result = all_pairs(pair, scored([0.9, 0.7, 0.5], ["it is 1234", "it is 7", "so 1,234."]))
     assert indices(result) == [(0, 1), (0, 2)]
     assert len({row["id"] for row in result.pairs}) == 2
 
 
 def test_without_gold_all_ordered_pairs_but_ties() -> None:
     pair = ranked.make(ranked.Settings())
-    assert indices(pair(scored([0.5, 0.9, 0.5]))) == [(1, 0), (1, 2)]
-    assert len(ranked.make(ranked.Settings(max_pairs=2))(scored([4, 3, 2, 1])).pairs) == 2
+    assert indices(all_pairs(pair, scored([0.5, 0.9, 0.5]))) == [(1, 0), (1, 2)]
+    assert len(all_pairs(ranked.make(ranked.Settings(max_pairs=2)), scored([4, 3, 2, 1])).pairs) == 2
 
 
 def test_a_row_of_gold_without_an_answer_is_named(tmp_path: Path) -> None:
@@ -130,9 +139,9 @@ def test_ordered_pairs_are_ordered_and_complete(rewards: list[float], bound: flo
 def test_a_random_pair_is_one_of_them_and_belongs_to_seed_and_prompt() -> None:
     pair = random_pair.make(random_pair.Settings())
     sources = scored([3.0, 1.0, 2.0, 1.0])
-    (choice,) = indices(pair(sources))
+    (choice,) = indices(all_pairs(pair, sources))
     assert choice in {(0, 2), (0, 1), (0, 3), (2, 1), (2, 3)}
-    assert indices(pair(sources)) == [choice]
+    assert indices(all_pairs(pair, sources)) == [choice]
     ids = [f"p{i}" for i in range(40)]
     rows = [response(f"answer {k}", "de", k, i) for i in ids for k in range(4)]
     many = Sources(
@@ -143,8 +152,8 @@ def test_a_random_pair_is_one_of_them_and_belongs_to_seed_and_prompt() -> None:
         responses=rows,
         scores=[score_of(row, float(row["index"])) for row in rows],
     )
-    assert len(set(indices(pair(many)))) > 3
-    assert pair(scored([1.0, 1.0])).report["de"].dropped == {"tie": 1}
+    assert len(set(indices(all_pairs(pair, many)))) > 3
+    assert all_pairs(pair, scored([1.0, 1.0])).report["de"].dropped == {"tie": 1}
 
 
 # CALM
@@ -168,7 +177,8 @@ def test_calm_pairs_every_disagreement_with_the_translated_explanation() -> None
     rows, scores = votes(
         {"en": ["A", "A", "B"], "zh": ["B", "B", "C"], "fr": ["B", "A", None]}, "B", ("en", 2)
     )
-    result = disagreement.make(disagreement.Settings())(
+    result = all_pairs(
+        disagreement.make(disagreement.Settings()),
         Sources(
             prompts(["a"], ["en", "zh", "fr"]),
             "en",
@@ -177,7 +187,7 @@ def test_calm_pairs_every_disagreement_with_the_translated_explanation() -> None
             responses=rows,
             scores=scores,
             translate=translate,
-        )
+        ),
     )
     assert sides(result) == [
         ("en", "en: B 2", "en: A 0"),
@@ -191,7 +201,8 @@ def test_calm_pairs_every_disagreement_with_the_translated_explanation() -> None
 def test_calm_needs_the_scores_of_votes() -> None:
     rows = [response("en: A", "en")]
     with pytest.raises(InputError, match="do not say who explains"):
-        disagreement.make(disagreement.Settings())(
+        all_pairs(
+            disagreement.make(disagreement.Settings()),
             Sources(
                 prompts(["a"], ["en"]),
                 "en",
@@ -200,7 +211,7 @@ def test_calm_needs_the_scores_of_votes() -> None:
                 responses=rows,
                 scores=[score_of(rows[0], 0.0)],
                 translate=translate,
-            )
+            ),
         )
 
 
@@ -209,10 +220,11 @@ def test_calm_needs_the_scores_of_votes() -> None:
 
 def test_lidr_prefers_english_on_both_sides() -> None:
     rows = [response("en: good", "en"), response("de: meh", "de"), response("es: no?", "es")]
-    result = imbalance.make(imbalance.Settings())(
+    result = all_pairs(
+        imbalance.make(imbalance.Settings()),
         Sources(
             prompts(["a"], ["en", "de", "es"]), "en", PLAIN, Tagged(), responses=rows, translate=translate
-        )
+        ),
     )
     assert sides(result) == [
         ("en", "en: good", "en: meh"),
@@ -229,8 +241,9 @@ def test_lidr_on_targets_alone_and_without_cut_answers() -> None:
         response("de: meh", "de"),
     ]
     config = PLAIN.model_copy(update={"languages": "targets"})
-    result = imbalance.make(imbalance.Settings())(
-        Sources(prompts(["a"], ["en", "de"]), "en", config, Tagged(), responses=rows, translate=translate)
+    result = all_pairs(
+        imbalance.make(imbalance.Settings()),
+        Sources(prompts(["a"], ["en", "de"]), "en", config, Tagged(), responses=rows, translate=translate),
     )
     assert sides(result) == [("de", "de: good", "de: meh")]
 
@@ -247,7 +260,7 @@ def sources_of(pairs: list[Pair], languages: Sequence[str]) -> Sources:
 def test_clo_makes_two_rows_a_seed_and_language_with_the_same_strings(seeds: int, targets: int) -> None:
     languages = ["en", "de", "es", "sw"][: targets + 1]
     pairs = [labelled(f"p{i}", f"en: answer {i}", "en: bad") for i in range(seeds)]
-    result = swap.make(swap.Settings())(sources_of(pairs, languages))
+    result = all_pairs(swap.make(swap.Settings()), sources_of(pairs, languages))
     assert len(result.pairs) == 2 * seeds * targets
     assert len({pair["id"] for pair in result.pairs}) == len(result.pairs)
     texts = [{pair["chosen"][0]["content"], pair["rejected"][0]["content"]} for pair in result.pairs]
@@ -259,15 +272,17 @@ def test_clo_makes_two_rows_a_seed_and_language_with_the_same_strings(seeds: int
 
 
 def test_what_cannot_be_translated_is_counted() -> None:
-    result = swap.make(swap.Settings())(sources_of([labelled("a", "en: hm?", "en: bad")], ["en", "de"]))
+    result = all_pairs(
+        swap.make(swap.Settings()), sources_of([labelled("a", "en: hm?", "en: bad")], ["en", "de"])
+    )
     assert not result.pairs
     assert [report.dropped for report in result.report.values()] == [{"untranslated": 1}] * 2
 
 
 def test_translated_pairs_keep_both_sides_or_the_chosen_one() -> None:
     sources = sources_of([labelled("a", "en: good", "en: bad")], ["en", "de"])
-    both = translating.make(translating.Settings())(sources)
+    both = all_pairs(translating.make(translating.Settings()), sources)
     assert sides(both) == [("en", "en: good", "en: bad"), ("de", "de: good", "de: bad")]
-    chosen = translating.make(translating.Settings(sides="chosen"))(sources)
+    chosen = all_pairs(translating.make(translating.Settings(sides="chosen")), sources)
     assert sides(chosen) == [("en", "en: good", ""), ("de", "de: good", "")]
     assert both.report["de"].other_language == 0

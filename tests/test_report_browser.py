@@ -26,7 +26,7 @@ from lingualign.report.browser import browser_section, written
 from lingualign.report.browser_sample import AGAINST, CERTAIN, CHANCE, CONTEXTS, MOST, UNCERTAIN, kinds
 from lingualign.report.differences import differing
 from lingualign.report.section import Section
-from lingualign.report.texts import visible
+from lingualign.texts import visible
 from synthetic_run import Size, make_run
 
 SMALL = Size(languages=("en", "de", "zh", "ar"), iterations=2, prompts=150, candidates=3, sentences=4)

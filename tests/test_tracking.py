@@ -107,7 +107,7 @@ def fit(family_folder: FamilyFolder, tmp_path: Path) -> Callable[..., TrainingRe
             seed=0,
             device="cpu",
             on_step=on_step,
-            on_log=lambda steps: (output / "training.json").write_text(json.dumps({"steps": steps})),
+            on_log=lambda log: (output / "training.json").write_text(json.dumps(log)),
         )
 
     return run

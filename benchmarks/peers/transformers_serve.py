@@ -36,13 +36,13 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from lingualign.chat_server import ChatServer
 from lingualign.judges import Judgement, Pair, ServerPairwiseJudge, Template
 from lingualign.judges.pairwise import FIELDS, SAME_LANGUAGE, WORDING
 from lingualign.lab.grammar import LANGUAGES
 from lingualign.lab.prompts import tasks
 from lingualign.lab.responses import draw_response
 from lingualign.measures.answers.preferences import head_to_head, is_switched, unswitched
+from lingualign.servers.chat import ChatServer
 
 REQUIREMENTS = ("transformers[serving]==5.23.0", "torch==2.13.0")
 ITEMS = 805

@@ -11,6 +11,7 @@ References:
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Literal
@@ -55,6 +56,7 @@ NUMBER = re.compile(
     r"(?:\.(?P<point>\d+)|,(?P<comma>\d{1,2})(?!\d))?"
 )
 BOX = re.compile(r"\\boxed\s*\{")
+BRACE = re.compile(r"[{}]")
 
 
 def last_number(text: str) -> str | None:
@@ -108,15 +110,19 @@ def boxed(text: str) -> str | None:
 
     A number is written as `last_number` writes it; of anything else only the spaces at the ends are removed.
     """
-    for start in reversed([match.end() for match in BOX.finditer(text)]):
-        depth = 1
-        for end in range(start, len(text)):
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            if depth == 0:
-                content = text[start:end].strip()
-                number = NUMBER.fullmatch(content)
-                return _canonical(number) if number else content
-    return None
+    found: tuple[int, int] | None = None  # the complete box that begins last
+    opened: list[int | None] = []  # the braces that are open: where a box begins, None for any other
+    boxes = {match.end() for match in BOX.finditer(text)}
+    for brace in BRACE.finditer(text):
+        if brace[0] == "{":
+            opened.append(brace.end() if brace.end() in boxes else None)
+        elif opened and (start := opened.pop()) is not None and (found is None or start > found[0]):
+            found = (start, brace.start())
+    if found is None:
+        return None
+    content = text[slice(*found)].strip()
+    number = NUMBER.fullmatch(content)
+    return _canonical(number) if number else content
 
 
 def extractor(kind: AnswerKind) -> Callable[[Response], str | None]:
@@ -138,6 +144,8 @@ def extractor(kind: AnswerKind) -> Callable[[Response], str | None]:
 
 def _canonical(number: re.Match[str]) -> str:
     decimals = number["point"] or number["comma"] or "0"
-    value = float(f"{number['whole'].replace(',', '')}.{decimals}")
-    text = f"{value:.3f}".rstrip("0").rstrip(".")
+    whole = number["whole"].replace(",", "")
+    value = float(f"{whole}.{decimals}")
+    # More digits than a float has room for: they are all there is to compare.
+    text = f"{value:.3f}".rstrip("0").rstrip(".") if math.isfinite(value) else whole
     return f"-{text}" if number["sign"] and text != "0" else text

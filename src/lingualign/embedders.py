@@ -16,6 +16,8 @@ import numpy as np
 
 from lingualign.errors import InputError
 from lingualign.models import resolve_device
+from lingualign.paths import user_path
+from lingualign.pipeline.files import read_json
 from lingualign.prompts import ChatFormat
 from lingualign.records import Message, Response
 
@@ -107,17 +109,27 @@ class SentenceEmbedder:
                 "A sentence embedder needs the package sentence-transformers, which is not installed.",
                 "Run `pip install sentence-transformers`, or take the policy's own states (embedder=policy).",
             ) from error
-        path = Path(folder).expanduser()
-        if not (path / "modules.json").is_file():
+        path = user_path(folder)
+        modules = path / "modules.json"
+        if not modules.is_file():
             raise InputError(
                 f"{folder}: no sentence-transformers model in this folder; it has no modules.json.",
                 "Fetch one with `hf download NAME --local-dir FOLDER`.",
+            )
+        # sentence-transformers runs Python files that a local folder names, whatever trust_remote_code is.
+        kinds = [str(module.get("type")) for module in read_json(modules) if isinstance(module, dict)]
+        own = [kind for kind in kinds if not kind.startswith("sentence_transformers.")]
+        if own and not trust_remote_code:
+            raise InputError(
+                f"{modules} names code of its own, {own[0]}.",
+                "A model with its own code needs trust_remote_code=true.",
             )
         self.model: Any = package.SentenceTransformer(
             str(path),
             device=str(resolve_device(device)),
             local_files_only=True,
             trust_remote_code=trust_remote_code,
+            model_kwargs={"use_safetensors": True},
         )
 
     def embed(self, groups: Sequence[Conversations]) -> list[np.ndarray]:

@@ -182,6 +182,7 @@ _IN_RUN = re.compile(
     r"\bhttps?://\S+"
     r"|\b[a-z]\w*\.[a-z]\w*|\b[A-Za-z_]\w*\("  # names in code: module.name, call(
 )
+_MAY_BE_IN_RUN = re.compile(r"[_@(]|://|\.[a-z]")  # one of them is in whatever these find
 _CODE_SYMBOLS = frozenset("{}[]<>=;_/\\|&$#@*+^~")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _MAX_CODE_SYMBOLS = 0.1  # of a line's characters; a line of code has more, a line of prose less
@@ -236,6 +237,7 @@ class LanguageIdentifier:
 
     def __init__(self, languages: Sequence[str]) -> None:
         self.languages = tuple(resolve(code) for code in dict.fromkeys([*languages, "en"]))
+        self._codes = tuple(language.code for language in self.languages)
 
     def identify(self, text: str) -> str | None:
         """The code of the text's language, or None where it is undecided.
@@ -243,26 +245,33 @@ class LanguageIdentifier:
         Where the run holds two varieties of one language (`pt-BR` and `pt-PT`), a text in it is undecided
         between them.
         """
-        return _identify(self.languages, text)
+        return _identify(self._codes, text)
 
 
 @lru_cache(maxsize=16384)  # the same answers and lines are asked about by several measures
-def _identify(languages: tuple[Language, ...], text: str) -> str | None:
+def _identify(codes: tuple[str, ...], text: str) -> str | None:
     prose = prose_of(text)
     script, letters = leading_script(prose)
     if script is None or letters < _MIN_LETTERS:
         return None
-    candidates = [language for language in languages if script in scripts_of(language)]
-    if not candidates:
+    by_label = _candidates(codes, script)
+    if not by_label:
         return _likeliest(script, prose)
-    by_label: dict[str, list[str]] = {}
-    for candidate in candidates:
-        by_label.setdefault(candidate.code.split("-")[0], []).append(candidate.code)
     if script != "Latn" and len(by_label) == 1:
         label: str | None = next(iter(by_label))
     else:
         label = _decide(frozenset(by_label), script, prose, letters)
     return by_label[label][0] if label is not None and len(by_label[label]) == 1 else None
+
+
+@lru_cache(maxsize=256)
+def _candidates(codes: tuple[str, ...], script: str) -> dict[str, list[str]]:
+    """Of some languages those that are written in a script, by py3langid's label."""
+    by_label: dict[str, list[str]] = {}
+    for code in codes:
+        if script in scripts_of(LANGUAGES[code]):
+            by_label.setdefault(code.split("-")[0], []).append(code)
+    return by_label
 
 
 def _decide(labels: frozenset[str], script: str, prose: str, letters: int) -> str | None:
@@ -271,12 +280,15 @@ def _decide(labels: frozenset[str], script: str, prose: str, letters: int) -> st
         chinese = written_in_chinese(prose)
         if chinese is not None:
             return "zh" if chinese else "ja"
-    short, sentence = letters < _FEW_LETTERS, _reads_as_sentence(prose)
-    if short and not sentence:
+    short = letters < _FEW_LETTERS
+    if short and not _reads_as_sentence(prose):
         return None
     label, confidence = _model(labels | {"zxx"}).classify(prose)
-    enough = _MIN_CONFIDENCE if sentence and not short else _MIN_CONFIDENCE_ELSE
-    return label if label != "zxx" and confidence >= enough else None
+    if label == "zxx" or confidence < _MIN_CONFIDENCE:
+        return None
+    if confidence >= _MIN_CONFIDENCE_ELSE:
+        return label
+    return label if not short and _reads_as_sentence(prose) else None
 
 
 def _reads_as_sentence(prose: str) -> bool:
@@ -300,12 +312,16 @@ def scripts_of(language: Language) -> set[str]:
 
 def prose_of(text: str) -> str:
     """A text without code, names in code, addresses, and lines full of symbols."""
-    lines = []
-    for line in _RUN.sub(_prose_of_run, _CODE.sub(" ", text)).splitlines():
-        visible = [character for character in line if not character.isspace()]
-        symbols = sum(character in _CODE_SYMBOLS for character in visible)
-        if symbols <= _MAX_CODE_SYMBOLS * len(visible):
-            lines.append(line)
+    lines, prose = [], _CODE.sub(" ", text)
+    if _MAY_BE_IN_RUN.search(prose):
+        prose = _RUN.sub(_prose_of_run, prose)
+    for line in prose.splitlines():
+        if not _CODE_SYMBOLS.isdisjoint(line):
+            visible = [character for character in line if not character.isspace()]
+            symbols = sum(character in _CODE_SYMBOLS for character in visible)
+            if symbols > _MAX_CODE_SYMBOLS * len(visible):
+                continue
+        lines.append(line)
     return "\n".join(lines)
 
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lingualign.accidents import is_out_of_memory
 from lingualign.errors import InputError
+from lingualign.paths import user_path
 
 if TYPE_CHECKING:  # both take seconds to import, and `lingualign --help` should not
     import torch
@@ -22,6 +25,8 @@ if TYPE_CHECKING:  # both take seconds to import, and `lingualign --help` should
 LAB_PREFIX = "lab:"
 CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+UNSAFE = "Other formats can run code when they are loaded; save the model again with `save_pretrained`."
 
 
 def resolve_spec(spec: str | Path) -> Path:
@@ -40,7 +45,7 @@ def resolve_spec(spec: str | Path) -> Path:
         from lingualign.lab.models import path
 
         return path(str(spec).removeprefix(LAB_PREFIX)).absolute()
-    folder = Path(spec).expanduser().absolute()
+    folder = user_path(spec).absolute()
     if not folder.is_dir():
         raise InputError(
             f"{spec}: no such model folder.",
@@ -52,17 +57,34 @@ def resolve_spec(spec: str | Path) -> Path:
             f"{spec}: no model in this folder; it has neither {CONFIG} nor {ADAPTER_CONFIG}.",
             "Give the folder that `save_pretrained` wrote.",
         )
+    if is_adapter(folder) and not (folder / ADAPTER_WEIGHTS).is_file():
+        # Without it, PEFT would take adapter_model.bin, whatever else lies there.
+        raise InputError(f"{spec}: no {ADAPTER_WEIGHTS} in this folder.", UNSAFE)
     if not any(folder.glob("*.safetensors")):
-        raise InputError(
-            f"{spec}: no *.safetensors weights in this folder.",
-            "Other formats can run code when they are loaded; save the model again with `save_pretrained`.",
-        )
+        raise InputError(f"{spec}: no *.safetensors weights in this folder.", UNSAFE)
     return folder
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """Reads a JSON object out of a model folder, such as its `config.json`.
+
+    Raises:
+        InputError: The file is missing, or holds something else.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: malformed JSON ({error}).", "Fetch or save the model again.") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{file}: not a JSON object.", "Fetch or save the model again.")
+    return found
 
 
 def is_adapter(folder: Path) -> bool:
     """Whether a folder holds a PEFT adapter instead of a whole model."""
-    return (folder / ADAPTER_CONFIG).is_file()
+    return os.path.isfile(folder / ADAPTER_CONFIG)  # False also where no file can be called so
 
 
 def base_folder(folder: Path) -> Path:
@@ -73,13 +95,8 @@ def base_folder(folder: Path) -> Path:
     """
     if not is_adapter(folder):
         return folder
-    try:
-        base = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")).get(
-            "base_model_name_or_path"
-        )
-    except ValueError as error:
-        raise InputError(f"{folder / ADAPTER_CONFIG}: malformed JSON ({error}).") from error
-    if not base:
+    base = read_object(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
+    if not base or not isinstance(base, str):
         raise InputError(f"{folder / ADAPTER_CONFIG}: base_model_name_or_path is not set.")
     try:
         return resolve_spec(base)
@@ -250,12 +267,16 @@ def no_progress_bars() -> Iterator[None]:
 
 def _load(auto_class: Any, folder: Path, **options: Any) -> Any:
     """`from_pretrained` of a local folder, its many errors as one."""
-    from safetensors import SafetensorError
-
     try:
         with no_progress_bars():
             return auto_class.from_pretrained(folder, local_files_only=True, **options)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except InputError:
+        raise
+    except (
+        Exception
+    ) as error:  # of many types, depending on what is wrong with which file; tokenizers' are bare
+        if is_out_of_memory(error):
+            raise
         raise InputError(
             f"{folder}: Transformers cannot load this folder: {error}",
             "Check that its files are complete; a model with its own code needs trust_remote_code=true.",

@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from lingualign.errors import InputError
+from lingualign.paths import user_path
 
 MAKES = re.compile(r"^def make\(", re.MULTILINE)
 
@@ -59,7 +60,7 @@ def load_part(folder: str, kind: str, setting: str) -> ModuleType:
                 f"{meant}There are {', '.join(known)}; the name of a file of your own ends in .py.",
             )
         return import_module(f"lingualign.{folder}.{kind.replace('-', '_')}")
-    module = _own_file(Path(kind).expanduser(), setting)
+    module = _own_file(user_path(kind), setting)
     lacking = [name for name in ("Settings", "make") if not hasattr(module, name)]
     if lacking:
         raise InputError(

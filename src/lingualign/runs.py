@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from lingualign.config import RunConfig
 from lingualign.errors import InputError
+from lingualign.paths import user_path
 from lingualign.pipeline.files import read_json
 from lingualign.pipeline.folder import iterations_with, read_parts
 from lingualign.pipeline.manifest import Manifest
@@ -48,7 +49,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = user_path(folder)
         if not (self.folder / "config.yaml").is_file() or not (self.folder / "manifest.json").is_file():
             raise InputError(
                 f"{self.folder}: no run in this folder; a run has a config.yaml and a manifest.json.",

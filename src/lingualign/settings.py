@@ -31,12 +31,15 @@ from lingualign.config import NO_REWARD, RunConfig
 from lingualign.errors import InputError
 from lingualign.languages import resolve
 from lingualign.parts import load_part, part_settings
+from lingualign.paths import user_path
 from lingualign.yaml_files import YamlError, dump_yaml, parse_yaml
 
 DEFAULT_RECIPE = "icr"
 LAB_PREFIX = "lab:"
 PARTS = {"reward.options": "rewards", "pairs.options": "pairs"}
 """Settings that the part named by the `kind` beside them defines, and the folder of such parts."""
+FREE = (*PARTS, "sampling.server.extra", "sampling.vllm.options")
+"""Settings whose keys are not ours."""
 
 _PACKAGE = resources.files("lingualign")
 
@@ -88,7 +91,7 @@ def load_config(recipe_or_yaml: str | None, overrides: Sequence[str]) -> RunConf
     """
     user: dict[str, Any] = {}
     if recipe_or_yaml is not None and _is_path(recipe_or_yaml):
-        user = _layer(Path(recipe_or_yaml).expanduser(), recipe_or_yaml)
+        user = _layer(user_path(recipe_or_yaml), recipe_or_yaml)
     elif recipe_or_yaml is not None:
         user = {"recipe": recipe_or_yaml}
     for override in overrides:
@@ -261,11 +264,11 @@ def _check_keys(settings: Mapping[Any, Any], where: str = "") -> None:
 
 
 def _flatten(settings: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
-    """Dotted keys, sections before what is in them; not the options of a part, which only the part knows."""
+    """Dotted keys, sections before what is in them; not what is in `FREE`."""
     for key, value in settings.items():
         dotted = f"{prefix}{key}"
         yield dotted
-        if isinstance(value, dict) and dotted not in PARTS:
+        if isinstance(value, dict) and dotted not in FREE:
             yield from _flatten(value, f"{dotted}.")
 
 
@@ -274,7 +277,7 @@ def _without_empty_sections(settings: Mapping[str, Any], prefix: str = "") -> di
     kept: dict[str, Any] = {}
     for key, value in settings.items():
         field = _all_settings()[f"{prefix}{key}"]
-        if isinstance(value, dict) and f"{prefix}{key}" not in PARTS:
+        if isinstance(value, dict) and f"{prefix}{key}" not in FREE:
             kept[key] = _without_empty_sections(value, f"{prefix}{key}.")
         elif value is not None or _section(field) is None or type(None) in _kinds(field.annotation):
             kept[key] = value

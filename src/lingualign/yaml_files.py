@@ -30,6 +30,16 @@ class YamlError(Exception):
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (PyYAML's way)
 
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        # A few lines of aliases of aliases stand for more values than any memory holds.
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(
+                problem=f"the alias *{event.anchor} is not read: write the value out",
+                problem_mark=event.start_mark,
+            )
+        return super().compose_node(parent, index)
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = set()
         for key_node, _ in node.value:
@@ -43,7 +53,10 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that either version of YAML would take for something else."""
+    """Quotes text that either version of YAML would take for something else, and writes every value out."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 for _tag, _pattern, _first in (
@@ -69,7 +82,10 @@ def parse_yaml(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         raise YamlError(error.problem or "not valid YAML", mark.line + 1 if mark else 1) from error
-    except (yaml.YAMLError, TypeError) as error:  # control characters; a list as a key
+    except RecursionError as error:
+        raise YamlError("it is nested too deeply", 1) from error
+    except (yaml.YAMLError, TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+        # Control characters; a list as a key; a tag that its value does not fit, such as `!!int x`.
         raise YamlError(str(error), 1) from error
 
 

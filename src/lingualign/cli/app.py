@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
-from typing import Annotated, Any
+from types import FrameType
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
+from lingualign.accidents import explain
 from lingualign.cli import (
     align,
     compare,
@@ -17,9 +20,11 @@ from lingualign.cli import (
     init,
     lab,
     languages,
+    launch,
     measure,
     merge,
     pair,
+    plan,
     recipes,
     report,
     sample,
@@ -27,25 +32,38 @@ from lingualign.cli import (
     train,
     validate,
 )
-from lingualign.errors import InputError
 
 EXIT_INPUT = 2
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: Slurm, Kubernetes or a system that shuts down ends the process. It is handled like Ctrl-C."""
 
 
 class Commands(TyperGroup):
-    """Turns the two ends a user causes, wrong input and Ctrl-C, into one message and an exit status."""
+    """Turns the ends that are no defect into one message and an exit status.
+
+    They are wrong input, what the machine refuses (a full disk, no memory), Ctrl-C, and SIGTERM.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the chosen command."""
         try:
             return super().invoke(ctx)
-        except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(EXIT_INPUT) from None
+        except Terminated:
+            print("\nterminated; run the same command to resume", file=sys.stderr)
+            raise typer.Exit(EXIT_TERMINATED) from None
         except KeyboardInterrupt:
             print("\ninterrupted; run the same command to resume", file=sys.stderr)
             raise typer.Exit(EXIT_INTERRUPTED) from None
+        except Exception as error:
+            explained = explain(error)
+            if explained is None:
+                raise
+            print(f"error: {explained}", file=sys.stderr)
+            raise typer.Exit(EXIT_INPUT) from None
 
 
 app = typer.Typer(
@@ -107,12 +125,14 @@ for command in (
     compare,
     report,
     validate,
+    plan,
     sample,
     score,
     pair,
     train,
     export,
     merge,
+    launch,
     recipes,
     languages,
 ):
@@ -129,4 +149,9 @@ def main() -> None:
     """The `lingualign` command."""
     # Deprecations inside libraries are for us to read, in the tests, and not for users.
     warnings.filterwarnings("ignore", category=FutureWarning)
+    signal.signal(signal.SIGTERM, _terminate)
     app()
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated

@@ -58,7 +58,7 @@ def command(
 
         about_run, checked = check_run(config, machine)
         findings += about_run
-    console = stdout_console()
+    console = stdout_console(markup=True)
     if not json:
         console.print(findings_table(findings))
     costs = None

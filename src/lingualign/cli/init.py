@@ -108,7 +108,7 @@ def command(
     checked = validate(chosen.config)
     write_text(file, chosen.text(str(file)))
 
-    console = stdout_console()
+    console = stdout_console(markup=True)
     seen = describe(checked)
     console.print(
         f"{file} is written: {chosen.config.recipe} with {seen['policy']} in {seen['languages']}, "

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.text import Text
 
 from lingualign.cli.screen import ScreenReporter
 from lingualign.cli.screen_lines import duration
+from lingualign.texts import visible
 
 if TYPE_CHECKING:
     from lingualign.pipeline.progress import Reporter
@@ -29,13 +31,25 @@ def make_reporter(json_lines: bool) -> Reporter:
     """The reporter for this process: JSON lines, one screen on a terminal, or a plain line a stage."""
     if json_lines:
         return JsonReporter()
-    console = Console(stderr=True, highlight=False)
+    console = SafeConsole(stderr=True, highlight=False)
     return ScreenReporter(console) if sys.stderr.isatty() and not console.is_dumb_terminal else LineReporter()
 
 
-def stdout_console() -> Console:
-    """A console for results, wide enough for tables wherever it goes, and without colour in a file."""
-    console = Console(no_color=not sys.stdout.isatty(), highlight=False)
+class SafeConsole(Console):
+    """A console on which no text from data steers the terminal: what cannot be seen is written out."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """See `Console.render_str`: cells of tables and all that is printed as text come by here."""
+        return super().render_str(visible(text), **options)
+
+
+def stdout_console(markup: bool = False) -> Console:
+    """A console for results, wide enough for tables wherever it goes, and without colour in a file.
+
+    Args:
+        markup: Read `[bold]` as markup; then texts from data have to be escaped.
+    """
+    console = SafeConsole(no_color=not sys.stdout.isatty(), highlight=False, markup=markup)
     console.width = max(console.width, TABLE_WIDTH)
     return console
 
@@ -87,11 +101,11 @@ class LineReporter:
 
     def note(self, text: str) -> None:
         """See `Reporter`."""
-        print(text, file=sys.stderr, flush=True)
+        print(visible(text), file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
         """See `Reporter`."""
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        print(f"warning: {visible(text)}", file=sys.stderr, flush=True)
 
     def result(self, kind: str, value: dict[str, Any]) -> None:
         """See `Reporter`."""

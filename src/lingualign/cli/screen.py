@@ -22,6 +22,7 @@ from rich.text import Text
 
 from lingualign.cli.run_state import RunState
 from lingualign.cli.screen_lines import ASCII, Symbols, duration, group_lines, screen_lines
+from lingualign.texts import visible
 
 if TYPE_CHECKING:
     from lingualign.pipeline.progress import Task
@@ -156,8 +157,8 @@ class ScreenReporter:
         """See `Reporter`."""
         if self._state is None:
             self.console.print(f"warning: {text}", style="yellow", markup=False)
-        elif text not in self._warnings:
-            self._warnings.append(text)
+        elif (shown := visible(text)) not in self._warnings:
+            self._warnings.append(shown)
 
     def result(self, kind: str, value: dict[str, Any]) -> None:
         """See `Reporter`."""

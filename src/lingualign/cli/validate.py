@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from lingualign.cli.arguments import AllowMissing, Arguments, Json, RecomputeCorrupt, load
 from lingualign.cli.reporters import make_reporter, stdout_console
 
@@ -11,6 +15,9 @@ def command(
     json: Json = False,
     allow_missing: AllowMissing = False,
     recompute_corrupt: RecomputeCorrupt = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every file of the run folder, large weights too.")
+    ] = False,
 ) -> None:
     """Checks a run without starting it: settings, models, prompts, the run folder, the disk.
 
@@ -21,7 +28,7 @@ def command(
     config = load(arguments, allow_missing)
     from lingualign.pipeline.validate import describe, validate
 
-    checked = validate(config, recompute_corrupt)
+    checked = validate(config, recompute_corrupt, deep=deep)
     if json:
         make_reporter(json).result("validated", describe(checked))
         return

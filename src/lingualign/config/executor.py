@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lingualign.config.section import Section
 
@@ -11,10 +11,11 @@ class RayConfig(Section):
     """The Ray cluster of `executor: ray`."""
 
     address: str | None = None
-    """Of a running cluster: auto, or ray://HOST:10001. Unset: a cluster of this machine's own."""
+    """Of a running cluster, on one of whose machines the run is started: auto, or HOST:PORT of its head.
+    Unset: a cluster of this machine's own, which ends with the run."""
 
     workers: int = Field(1, ge=1)
-    """Workers at least, each with models of its own."""
+    """Workers at least, each a process with models of its own."""
 
     max_workers: int | None = Field(None, ge=1)
     """Workers at most: the pool grows while chunks wait. Unset: as many as `workers`."""
@@ -24,3 +25,9 @@ class RayConfig(Section):
 
     gpus: float | None = Field(None, ge=0)
     """GPUs of a worker. Unset: one where the cluster has any, else none."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RayConfig:
+        if self.max_workers is not None and self.max_workers < self.workers:
+            raise ValueError(f"max_workers is {self.max_workers}, fewer than workers, {self.workers}")
+        return self

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from lingualign.config.section import Section
+
+PLACES = ("path", "iteration")  # that the name of a model at a server may have
+REQUEST = ("model", "messages", "n", "max_tokens", "temperature", "top_p", "seed", "stream", "stop")
+"""Fields of a request to a server that come from other settings, or would change what comes back."""
+ENGINE = (
+    "model",
+    "tokenizer",
+    "tensor_parallel_size",
+    "gpu_memory_utilization",
+    "max_model_len",
+    "seed",
+    "enable_lora",
+    "max_lora_rank",
+    "trust_remote_code",
+)
+"""Arguments of `vllm.LLM` that come from other settings."""
 
 
 class SamplingServerConfig(Section):
@@ -31,13 +49,36 @@ class SamplingServerConfig(Section):
     """Requests under way at a time, at each address."""
 
     retries: int = Field(5, ge=0)
-    """Further tries of a request that fails, with growing waits."""
+    """Further tries, with growing waits: of a request that fails, for each address there is, and of an
+    address that cannot be reached."""
 
     timeout: float = Field(600.0, gt=0)
-    """Seconds without a sign of a server."""
+    """Seconds without a sign of a server: longer than the longest response takes."""
 
     extra: dict[str, Any] = {}
-    """Further fields of a request, e.g. `chat_template_kwargs`."""
+    """Further fields of a request, e.g. `chat_template_kwargs` or `top_k`."""
+
+    @field_validator("model")
+    @classmethod
+    def _known_places(cls, model: str) -> str:
+        unknown = [name for name in re.findall(r"\{(.*?)\}", model) if name not in PLACES]
+        if unknown:
+            raise ValueError(f"{{{unknown[0]}}} is none of the places {{path}} and {{iteration}}")
+        return model
+
+    @field_validator("extra")
+    @classmethod
+    def _free_fields(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        return _without(extra, REQUEST, "field of a request")
+
+    def model_of(self, policy: Path, iteration: int) -> str:
+        """The name of a policy at the servers.
+
+        Args:
+            policy: Its folder.
+            iteration: That trained it, 0 for the one the run starts from.
+        """
+        return self.model.replace("{iteration}", str(iteration)).replace("{path}", str(policy))
 
 
 class VllmConfig(Section):
@@ -54,6 +95,19 @@ class VllmConfig(Section):
 
     options: dict[str, Any] = {}
     """Further arguments of `vllm.LLM`, by their names there."""
+
+    @field_validator("options")
+    @classmethod
+    def _free_options(cls, options: dict[str, Any]) -> dict[str, Any]:
+        return _without(options, ENGINE, "argument of vllm.LLM")
+
+
+def _without(given: dict[str, Any], taken: tuple[str, ...], what: str) -> dict[str, Any]:
+    """Refuses keys that other settings say."""
+    found = [key for key in given if key in taken]
+    if found:
+        raise ValueError(f"{found[0]} is a {what} that follows from other settings")
+    return given
 
 
 class SamplingConfig(Section):

@@ -13,7 +13,7 @@ from lingualign.config import RunConfig
 from lingualign.settings import PARTS, load_config
 
 _HUB_CACHE = re.compile(r"models--([^/\\]+?)--([^/\\]+)[/\\]snapshots[/\\]")
-ADDRESSES = ("translation.url", "measures.server.url")
+ADDRESSES = ("translation.url", "measures.server.url", "sampling.server.urls")
 PLACE = {"output"}
 
 

@@ -15,6 +15,7 @@ from typing import cast
 from lingualign.errors import InputError
 from lingualign.export import formats
 from lingualign.export.base import Exported, Format, RunPairs, as_list, read_run_pairs
+from lingualign.export.markdown import escape
 from lingualign.pipeline.files import write_text
 
 MARK = "<!-- Written by lingualign export, which replaces these files: {} -->"
@@ -129,9 +130,10 @@ def _readme(title: str, run: RunPairs, written: Exported, files: Sequence[str]) 
         block, _, body = body[4:].partition("\n---\n")
         metadata = f"---\n{block}\n---\n\n"
     left_out = as_list([f"{count} pairs are left out: {why}." for why, count in written.left_out.items()])
+    languages = ", ".join(map(escape, run.languages))
     return (
         f"{metadata}{MARK.format(', '.join(files))}\n# Preference pairs for {title}\n\n"
-        f"{written.pairs} pairs of a chosen and a rejected answer in {', '.join(run.languages)}, made by "
-        f"lingualign with the recipe `{run.config.recipe}`, iteration {run.iteration}.\n{left_out}"
+        f"{written.pairs} pairs of a chosen and a rejected answer in {languages}, made by "
+        f"lingualign with the recipe `{escape(run.config.recipe)}`, iteration {run.iteration}.\n{left_out}"
         f"{chr(10) if left_out else ''}\n{body.strip()}\n"
     )

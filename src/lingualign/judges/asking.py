@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lingualign.chat_server import REMEDY, ChatServer, Completion, Refused, Unanswered
 from lingualign.errors import InputError
-from lingualign.judges.store import AnswerStore, request_key
+from lingualign.servers.chat import REMEDY, ChatServer, Completion
+from lingualign.servers.failures import Refused, Unanswered
+from lingualign.servers.store import AnswerStore, request_key
 
 Progress = Callable[[int, int], None]  # (requests done, of how many that were not known before)
 

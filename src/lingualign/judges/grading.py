@@ -16,14 +16,15 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lingualign.chat_server import ChatServer, Completion
 from lingualign.errors import InputError
 from lingualign.judges.asking import Ask, Asker, NoAnswer, Progress
 from lingualign.judges.base import Conversation, Grade
 from lingualign.judges.template import Template, read_text
+from lingualign.servers.chat import ChatServer, Completion
 
-RATING = re.compile(r"\[\[(\d+\.?\d*)\]\]")
-RATING_BACKUP = re.compile(r"\[(\d+\.?\d*)\]")
+# MT-Bench's `\d+\.?\d*` matches the same, in quadratic time where digits go on and on.
+RATING = re.compile(r"\[\[(\d+(?:\.\d*)?)\]\]")
+RATING_BACKUP = re.compile(r"\[(\d+(?:\.\d*)?)\]")
 LOWEST, HIGHEST = 1.0, 10.0
 
 _TASK = """\
@@ -80,8 +81,9 @@ def grading_templates(path: Path | None = None) -> dict[str, Template]:
             continue
         try:
             row = json.loads(line)
-            name, system, user = row["name"], row["system_prompt"].strip(), row["prompt_template"].strip()
-        except (ValueError, LookupError, TypeError, AttributeError):
+            fields = (row[field].strip() for field in ("name", "system_prompt", "prompt_template"))
+            name, system, user = fields
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             raise InputError(
                 f"{path}, line {number}: not a JSON object with name, system_prompt and prompt_template.",
                 "Give a file in the format of MT-Bench's judge_prompts.jsonl.",

@@ -15,11 +15,11 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from lingualign.chat_server import ChatServer, Completion
 from lingualign.judges.asking import Ask, Asker, NoAnswer, Progress
 from lingualign.judges.base import Judgement, Pair
 from lingualign.judges.template import Template
 from lingualign.measures.answers.preferences import DRAW, is_switched, preference_of_logprobs, unswitched
+from lingualign.servers.chat import ChatServer, Completion
 
 FIELDS = ("instruction", "output_1", "output_2")
 SAME_LANGUAGE = (

@@ -8,18 +8,23 @@ changes nothing beyond the rounding of float32.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lingualign.accidents import is_out_of_memory, out_of_memory
 from lingualign.logprobs.head import MAX_LOGITS, has_linear_head, is_sharded, text_config
 from lingualign.logprobs.packing import PromptGroup, cut_padded, cut_passes, group_by_prompt
 from lingualign.logprobs.passes import can_pack, packed_pass, padded_pass
 from lingualign.logprobs.sequences import ScoredSequence
 
 Progress = Callable[[int, int], None]  # (sequences done, of how many)
+Cut = Callable[[Sequence[PromptGroup], int, int], Iterator[list[PromptGroup]]]
+Pass = Callable[[nn.Module, Sequence[PromptGroup]], Tensor]
 
 # Tokens of one pass on CPU: more drop out of its cache, and then every layer waits for memory.
 PASS_CPU = 3072
@@ -27,6 +32,9 @@ PASS_CPU = 3072
 # score; with fewer, reading the weights takes the time.
 MAX_LOGITS_CPU = 2**22
 MIN_SCORED = 256
+UNLIMITED = sys.maxsize
+# Of models that ran out of memory with more: most tokens of a pass.
+_budgets: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +76,8 @@ def sequence_logprobs(
 
     Without gradients, in passes of a bounded number of tokens. A prompt that several sequences share is
     computed once a pass where the model allows it (`can_pack`), and so is a response that occurs twice behind
-    it. Where memory runs out, the budget is halved, and what has been scored is kept.
+    it. Where memory runs out, the budget is halved, from then on for this model, and what has been scored is
+    kept.
 
     Args:
         model: A causal language model in eval mode.
@@ -79,6 +88,9 @@ def sequence_logprobs(
     Returns:
         float64 [sequences], in nats, in the order of `sequences`. An empty response has 0.
 
+    Raises:
+        InputError: There is not even memory for a single response.
+
     Example:
         >>> prompt = chat.prompt_ids(messages)
         >>> sequences = [ScoredSequence(prompt, chat.response_ids(text, finished=True)) for text in texts]
@@ -86,34 +98,53 @@ def sequence_logprobs(
     """
     totals = np.zeros(len(sequences), dtype=np.float64)
     todo = {place for place, sequence in enumerate(sequences) if sequence.response_ids}
+    budget = min(batch_tokens, _budgets.get(model, batch_tokens))
     if next(model.parameters()).device.type == "cpu":
-        batch_tokens = min(batch_tokens, PASS_CPU)
-    while todo:
-        rest = sorted(todo)
-        groups = group_by_prompt([sequences[place] for place in rest])
-        try:
-            # FSDP2 would go on to train with buffers that it allocates here.
-            with torch.no_grad() if is_sharded(model) else torch.inference_mode():
-                for part, logps in _passes(model, groups, batch_tokens):
-                    responses = _by_response(part, logps.double())
-                    sums = torch.stack([own.sum() for _, own in responses]).tolist()
-                    for (places, _), value in zip(responses, sums, strict=True):
-                        own = [rest[place] for place in places]
-                        totals[own] = value
-                        todo.difference_update(own)
-                    if progress is not None:
-                        progress(len(sequences) - len(todo), len(sequences))
-        except RuntimeError as error:
-            longest = max(len(sequences[place]) for place in todo)
-            if not _is_out_of_memory(error) or batch_tokens < longest:
-                raise
-            batch_tokens //= 2
-            logger.warning("Out of memory: scoring goes on with batch_tokens=%d.", batch_tokens)
+        budget = min(budget, PASS_CPU)
+    # FSDP2 would go on to train with buffers that it allocates in inference mode.
+    with torch.no_grad() if is_sharded(model) else torch.inference_mode():
+        while todo:
+            rest = sorted(todo)
+            groups = group_by_prompt([sequences[place] for place in rest])
+            cut, score, scored = _how_to_pass(model, groups)
+            for part in cut(groups, budget, scored):
+                try:
+                    logps = score(model, part).double()
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    budget = _budgets[model] = _smaller_budget(part, error)
+                    break
+                responses = _by_response(part, logps)
+                sums = torch.stack([own.sum() for _, own in responses]).tolist()
+                for (places, _), value in zip(responses, sums, strict=True):
+                    own = [rest[place] for place in places]
+                    totals[own] = value
+                    todo.difference_update(own)
+                if progress is not None:
+                    progress(len(sequences) - len(todo), len(sequences))
     return totals
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def _smaller_budget(part: Sequence[PromptGroup], error: BaseException) -> int:
+    """Half the tokens of a pass that ran out of memory.
+
+    Raises:
+        InputError: It was a single response.
+    """
+    tokens = sum(group.tokens() for group in part)
+    if sum(len(group.responses) for group in part) == 1:
+        raise out_of_memory(
+            error,
+            f"scoring a single response, of {tokens} tokens with its prompt",
+            "Set dtype=bfloat16, or lower sampling.max_new_tokens or data.max_prompt_tokens.",
+        ) from error
+    logger.warning(
+        "Out of memory with %d tokens in a pass: scoring goes on with reward.batch_tokens=%d.",
+        tokens,
+        tokens // 2,
+    )
+    return tokens // 2
 
 
 def _longest(groups: Sequence[PromptGroup]) -> int:
@@ -127,15 +158,10 @@ def _by_response(groups: Sequence[PromptGroup], logps: Tensor) -> list[tuple[lis
     return [(places, part) for (_, places), part in zip(responses, parts, strict=True)]
 
 
-def _passes(
-    model: nn.Module, groups: Sequence[PromptGroup], batch_tokens: int
-) -> Iterator[tuple[Sequence[PromptGroup], Tensor]]:
-    """The groups of each forward pass, and the log-probabilities of all their response tokens."""
-    packs = can_pack(model, _longest(groups))
-    cut, score = (cut_passes, packed_pass) if packs else (cut_padded, padded_pass)
-    scored = batch_tokens
-    if not has_linear_head(model):
-        logits = MAX_LOGITS_CPU if next(model.parameters()).device.type == "cpu" else MAX_LOGITS
-        scored = max(MIN_SCORED, logits // text_config(model).vocab_size)
-    for part in cut(groups, batch_tokens, scored):
-        yield part, score(model, part)
+def _how_to_pass(model: nn.Module, groups: Sequence[PromptGroup]) -> tuple[Cut, Pass, int]:
+    """What cuts groups into forward passes, what computes one, and the most tokens that it may score."""
+    cut, score = (cut_passes, packed_pass) if can_pack(model, _longest(groups)) else (cut_padded, padded_pass)
+    if has_linear_head(model):
+        return cut, score, UNLIMITED
+    logits = MAX_LOGITS_CPU if next(model.parameters()).device.type == "cpu" else MAX_LOGITS
+    return cut, score, max(MIN_SCORED, logits // text_config(model).vocab_size)

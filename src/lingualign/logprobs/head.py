@@ -132,8 +132,8 @@ def trying_out(model: nn.Module) -> Iterator[None]:
 
 
 def _try_head(model: nn.Module, head: nn.Module) -> bool:
-    if type(head) is not nn.Linear or head.weight.device.type == "meta":
-        return False
+    if type(head) is not nn.Linear or head.weight.device.type == "meta" or head.weight.dim() != 2:
+        return False  # its weights are not here: DeepSpeed leaves an empty vector in their place
     # Large, as soft-capping leaves small logits nearly as they are.
     width, place = head.weight.shape[1], head.weight.device
     hidden = torch.linspace(-1000, 1000, width, dtype=head.weight.dtype, device=place)[None, None]

@@ -2,77 +2,30 @@
 
 A new pairing is one file in this folder, whose name is its `pairs.kind`, with
 
-- `READS`, which of `responses`, `scores` and `labelled` it needs: stages that nobody reads do not run,
+- `READS`, which of `responses`, `scores`, `labelled` and `translation` it needs: stages that nobody reads do
+  not run,
 - `Settings`, a `Section` with its own options (`pairs.options`), and
-- `make(settings)`, which gives the pairing: a function from `Sources` to a `PairingResult`;
+- `make(settings)`, which gives the pairing: a function from `Sources` and a `Tally` that yields pairs, a
+  language after the other;
 - `check(settings, config)`, if anything can be wrong beyond the options: it raises an `InputError` before the
   run starts.
 
 A file of your own works like one of these: `pairs.kind=./my_pairs.py`.
+
+Pairs are written as they come, and responses read as they are asked for (`Sources.answers`). So what a run
+keeps in memory is what a pairing keeps.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from random import Random
 
-from lingualign.config import PairsConfig
-from lingualign.pairs.filters import Identifier
 from lingualign.pairs.length_control import LengthControl
-from lingualign.prompts import ParallelPrompts, Prompt
-from lingualign.records import Message, Pair, Response, Score
-
-Translate = Callable[[Sequence[str], str, str], list[str | None]]  # (texts, from, to) -> translations
-Key = tuple[str, str]  # (prompt id, language)
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What pairs can be made from. What the pairing does not read may be empty.
-
-    Attributes:
-        prompts: The prompts, in every language of the run.
-        source_language: The well-aligned one.
-        config: Length control and filters.
-        identifier: Tells the language of a text.
-        seed: Of every draw.
-        responses: Candidates, in any order.
-        scores: A score for each of them.
-        labelled: Labelled pairs in the source language to some of the prompts, by `prompt_id`.
-        translate: The run's translator, whose work is kept.
-    """
-
-    prompts: ParallelPrompts
-    source_language: str
-    config: PairsConfig
-    identifier: Identifier
-    seed: int = 0
-    responses: Sequence[Response] = ()
-    scores: Sequence[Score] = ()
-    labelled: Sequence[Pair] = ()
-    translate: Translate | None = None
-
-    @property
-    def languages(self) -> list[str]:
-        """The languages whose prompts get pairs."""
-        targets_only = self.config.languages == "targets"
-        return [
-            code for code in self.prompts.by_language if not (targets_only and code == self.source_language)
-        ]
-
-    def draw(self, prompt_id: str, language: str) -> Random:
-        """Random numbers that belong to one prompt in one language."""
-        return Random(f"{self.seed}/{prompt_id}/{language}")
-
-    def translations(self, texts: Mapping[Key, str], source: str, target: str) -> dict[Key, str | None]:
-        """Translates texts by key; a text that is in the target language already stays."""
-        if source == target:
-            return dict(texts)
-        if self.translate is None:
-            raise ValueError("these pairs need a translator")
-        return dict(zip(texts, self.translate(list(texts.values()), source, target), strict=True))
+from lingualign.pairs.sources import Sources
+from lingualign.prompts import Prompt
+from lingualign.records import Message, Pair, Response
 
 
 @dataclass(frozen=True)
@@ -106,13 +59,10 @@ class PairingReport:
 
 @dataclass(frozen=True)
 class PairingResult:
-    """Pairs of all languages, and a report a language."""
+    """Pairs of all languages in memory, and a report a language."""
 
     pairs: list[Pair] = field(default_factory=list)
     report: dict[str, PairingReport] = field(default_factory=dict)
-
-
-Pairing = Callable[[Sources], PairingResult]
 
 
 @dataclass(frozen=True)
@@ -148,63 +98,99 @@ def make_pair(prompt: Prompt, chosen: Side, rejected: Side, suffix: str = "") ->
     )
 
 
-def told_by_language(pairs: Iterable[Pair], identifier: Identifier) -> int:
-    """How many pairs a reader of nothing but the language could get right: the two sides are in different
-    ones."""
-
-    def differ(pair: Pair) -> bool:
-        chosen = identifier.identify(pair["chosen"][0]["content"])
-        rejected = identifier.identify(pair["rejected"][0]["content"])
-        return chosen is not None and rejected is not None and chosen != rejected
-
-    return sum(map(differ, pairs))
-
-
 class Tally:
-    """Gathers the pairs and the report of a pairing that chooses by no reward."""
+    """Makes pairs, and counts what became of the rest: the report of a pairing.
+
+    Args:
+        sources: What the pairs are made from.
+    """
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
-        self._pairs: dict[str, list[Pair]] = {language: [] for language in sources.languages}
-        self._prompts: dict[str, set[str]] = {language: set() for language in sources.languages}
-        self._candidates: Counter[str] = Counter()
-        self._removed: dict[str, Counter[str]] = {language: Counter() for language in sources.languages}
-        self._dropped: dict[str, Counter[str]] = {language: Counter() for language in sources.languages}
+        self._counts = {language: _Counts() for language in sources.languages}
 
-    def saw(self, prompt: Prompt, candidates: int = 1, **removed: int) -> None:
-        """Counts candidates to a prompt, and those of them that a filter removed."""
-        self._prompts[prompt.language].add(prompt.id)
-        self._candidates[prompt.language] += candidates
-        self._removed[prompt.language].update(removed)
+    def saw(self, prompt: Prompt, candidates: int = 1, removed: Mapping[str, int] | None = None) -> None:
+        """Counts candidates to a prompt, and those of them that filters removed, by the filter's name."""
+        counts = self._counts[prompt.language]
+        counts.prompts.add(prompt.id)
+        counts.candidates += candidates
+        counts.removed.update(removed or {})
 
-    def add(self, prompt: Prompt, chosen: Side | None, rejected: Side | None, suffix: str = "") -> None:
-        """Adds a pair, or counts why there is none; a side that is None could not be translated."""
+    def drop(self, prompt: Prompt, reason: str) -> None:
+        """Counts a pair that is not made."""
+        self._counts[prompt.language].dropped[reason] += 1
+
+    def controlled(self, language: str, control: LengthControl) -> None:
+        """Notes the length control of a language."""
+        self._counts[language].control = control
+
+    def pairs(
+        self,
+        prompt: Prompt,
+        chosen: Side | None,
+        rejected: Side | None,
+        suffix: str = "",
+        apart: bool | None = None,
+    ) -> Iterator[Pair]:
+        """Gives the pair of two responses, or none and counts why.
+
+        Args:
+            prompt: What they answer.
+            chosen: The better one; None could not be translated.
+            rejected: The worse one, likewise.
+            suffix: Tells several pairs on one prompt apart.
+            apart: Whether the two are in different languages, where the caller knows it already.
+        """
         if chosen is None or rejected is None:
             self.drop(prompt, "untranslated")
         elif chosen.text == rejected.text:
             self.drop(prompt, "identical")
         else:
-            self._pairs[prompt.language].append(make_pair(prompt, chosen, rejected, suffix))
+            counts = self._counts[prompt.language]
+            counts.pairs += 1
+            counts.apart += self._apart(chosen.text, rejected.text) if apart is None else apart
+            yield make_pair(prompt, chosen, rejected, suffix)
 
-    def drop(self, prompt: Prompt, reason: str) -> None:
-        """Counts a pair that was not made."""
-        self._dropped[prompt.language][reason] += 1
+    def _apart(self, chosen: str, rejected: str) -> bool:
+        """Whether a reader of nothing but the language could tell which one is the better."""
+        languages = [self._sources.identifier.identify(text) for text in (chosen, rejected)]
+        return None not in languages and languages[0] != languages[1]
 
-    def result(self) -> PairingResult:
-        """All pairs, a language after the other, and the reports."""
-        return PairingResult(
-            [pair for pairs in self._pairs.values() for pair in pairs],
-            {
-                language: PairingReport(
-                    prompts=len(self._prompts[language]),
-                    candidates=self._candidates[language],
-                    removed=dict(self._removed[language]),
-                    dropped=dict(self._dropped[language]),
-                    length_control=None,
-                    unit=self._sources.config.length_control.unit,
-                    pairs=len(pairs),
-                    other_language=told_by_language(pairs, self._sources.identifier),
-                )
-                for language, pairs in self._pairs.items()
-            },
-        )
+    def report(self) -> dict[str, PairingReport]:
+        """Language -> what became of its candidates, when all pairs have been made."""
+        return {
+            language: PairingReport(
+                prompts=len(counts.prompts),
+                candidates=counts.candidates,
+                removed=dict(counts.removed),
+                dropped=dict(counts.dropped),
+                length_control=counts.control,
+                unit=self._sources.config.length_control.unit,
+                pairs=counts.pairs,
+                other_language=counts.apart,
+            )
+            for language, counts in self._counts.items()
+        }
+
+
+@dataclass
+class _Counts:
+    """What a tally knows of a language; see `PairingReport`."""
+
+    prompts: set[str] = field(default_factory=set)
+    candidates: int = 0
+    removed: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    control: LengthControl | None = None
+    pairs: int = 0
+    apart: int = 0
+
+
+Pairing = Callable[[Sources, Tally], Iterator[Pair]]
+
+
+def all_pairs(pairing: Pairing, sources: Sources) -> PairingResult:
+    """All pairs of a pairing in memory, with its report."""
+    tally = Tally(sources)
+    pairs = list(pairing(sources, tally))
+    return PairingResult(pairs, tally.report())

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lingualign.config import PairsConfig, RunConfig, Section
-from lingualign.pairs.base import Pairing, PairingResult, Sources
+from lingualign.pairs.base import Pairing, PairingResult, all_pairs
 from lingualign.pairs.filters import Candidate, Identifier
 from lingualign.pairs.scored import best_within, need_two, scored_pairs
+from lingualign.pairs.sources import Sources
 from lingualign.prompts import ParallelPrompts
 from lingualign.records import Response, Score
 
@@ -30,7 +31,7 @@ def check(settings: Settings, config: RunConfig) -> None:
 
 def make(settings: Settings) -> Pairing:
     """Makes the pairing; see `lingualign.pairs.base`."""
-    return lambda sources: scored_pairs(sources, _choose)
+    return lambda sources, tally: scored_pairs(sources, tally, _choose)
 
 
 def best_and_worst(rewards: Sequence[float], bound: float = float("inf")) -> tuple[int, int] | None:
@@ -78,4 +79,4 @@ def build_pairs(
     """
     # Every language given is to be paired, so which of them is the source makes no difference.
     sources = Sources(prompts, "", config, identifier, responses=list(responses), scores=list(scores))
-    return scored_pairs(sources, _choose)
+    return all_pairs(make(Settings()), sources)

@@ -13,14 +13,17 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pydantic import Field
 
 from lingualign.config import Section
 from lingualign.errors import InputError
-from lingualign.pairs.base import Key, Pairing, PairingResult, Side, Sources, Tally
+from lingualign.pairs.base import Pairing, Side, Tally
 from lingualign.pairs.filters import apply_filters, make_filters
 from lingualign.pairs.scored import join_scores
-from lingualign.records import Response, Score
+from lingualign.pairs.sources import Sources
+from lingualign.records import Pair, Response, Score
 
 READS = frozenset({"responses", "scores", "translation"})
 
@@ -35,30 +38,28 @@ class Settings(Section):
 def make(settings: Settings) -> Pairing:
     """Makes the pairing; see `lingualign.pairs.base`."""
 
-    def pair(sources: Sources) -> PairingResult:
-        joined = join_scores(sources.responses, sources.scores, sources.config.length_control)
+    def pair(sources: Sources, tally: Tally) -> Iterator[Pair]:
         explained = explanations(sources)
         filters = make_filters(sources.config, sources.identifier)
-        tally = Tally(sources)
         for language in sources.languages:
             chosen = _in_language(sources, explained, language)
-            for prompt in sources.prompts.by_language[language]:
-                voted = joined.get((prompt.id, language), [])
+            for prompt, responses, scores in sources.scored(language):
+                voted = join_scores(responses, scores, sources.config.length_control)
                 disagreeing = [candidate for candidate in voted if candidate.reward == 0]
                 kept, removed = apply_filters(filters, disagreeing)
-                tally.saw(prompt, len(voted), **removed)
-                if (prompt.id, language) not in chosen:
+                tally.saw(prompt, len(voted), removed)
+                if prompt.id not in chosen:
                     tally.drop(prompt, "no winner")
-                elif not kept:
+                    continue
+                if not kept:
                     tally.drop(prompt, "agreed")
                 if settings.max_pairs is not None and len(kept) > settings.max_pairs:
                     kept = sources.draw(prompt.id, language).sample(kept, settings.max_pairs)
-                for candidate in kept if (prompt.id, language) in chosen else []:
-                    text = chosen[prompt.id, language]
-                    side = None if text is None else Side(text, score=1.0, index=-1)
+                text = chosen[prompt.id]
+                side = None if text is None else Side(text, score=1.0, index=-1)
+                for candidate in kept:
                     rejected = Side.of(candidate.response, 0.0)
-                    tally.add(prompt, side, rejected, f"/{rejected.index}")
-        return tally.result()
+                    yield from tally.pairs(prompt, side, rejected, f"/{rejected.index}")
 
     return pair
 
@@ -69,35 +70,40 @@ def explanations(sources: Sources) -> dict[str, Response]:
     Raises:
         InputError: The scores are not those of votes.
     """
-    speakers = {
-        (score["prompt_id"], score["language"], score["index"])
-        for score in sources.scores
-        if any(part["name"] == "explains" and part["value"] == 1 for part in score["components"])
-    }
-    if not speakers and not any(map(_has_votes, sources.scores)):
+    speakers: dict[str, Response] = {}
+    voted = False
+    for language in sources.prompts.by_language:
+        for prompt, responses, scores in sources.scored(language):
+            voted = voted or any(map(_has_votes, scores))
+            speaking = {score["index"] for score in scores if _explains(score)}
+            for response in responses:
+                if response["index"] in speaking:
+                    speakers[prompt.id] = response
+    if not speakers and not voted:
         raise InputError(
             "pairs.kind is disagreement, and the scores do not say who explains the winning answer.",
             "Score with reward.kind=votes.",
         )
-    return {
-        response["prompt_id"]: response
-        for response in sources.responses
-        if (response["prompt_id"], response["language"], response["index"]) in speakers
-    }
+    return speakers
+
+
+def _explains(score: Score) -> bool:
+    return any(part["name"] == "explains" and part["value"] == 1 for part in score["components"])
 
 
 def _has_votes(score: Score) -> bool:
     return score["reward"] is None or any(part["name"] == "explains" for part in score["components"])
 
 
-def _in_language(sources: Sources, explained: dict[str, Response], language: str) -> dict[Key, str | None]:
-    """The explanations in a language, by prompt id and language; None where the translator failed."""
-    found: dict[Key, str | None] = {}
+def _in_language(sources: Sources, explained: dict[str, Response], language: str) -> dict[str, str | None]:
+    """The explanations in a language, by prompt id; None where the translator failed."""
+    found: dict[str, str | None] = {}
     for spoken in sources.prompts.by_language:
         texts = {
             (prompt_id, language): response["text"]
             for prompt_id, response in explained.items()
             if response["language"] == spoken
         }
-        found |= sources.translations(texts, spoken, language)
+        translated = sources.translations(texts, spoken, language)
+        found |= {prompt_id: text for (prompt_id, _), text in translated.items()}
     return found

@@ -13,10 +13,13 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from lingualign.config import Section
-from lingualign.pairs.base import Key, Pairing, PairingResult, Side, Sources, Tally
+from lingualign.pairs.base import Pairing, Side, Tally
 from lingualign.pairs.filters import Candidate, apply_filters, make_filters
-from lingualign.records import Response
+from lingualign.pairs.sources import Key, Sources
+from lingualign.records import Pair, Response
 
 READS = frozenset({"responses", "translation"})
 
@@ -30,48 +33,57 @@ def make(settings: Settings) -> Pairing:
     return imbalance_pairs
 
 
-def imbalance_pairs(sources: Sources) -> PairingResult:
+def imbalance_pairs(sources: Sources, tally: Tally) -> Iterator[Pair]:
     """Makes the pairs from the first response that the filters leave of each prompt and language."""
-    tally, source = Tally(sources), sources.source_language
-    first = _first_responses(sources, tally)
-    answered = {key[0]: response for key, response in first.items() if key[1] == source}
-    for language in sources.prompts.by_language:
-        if language == source:
-            continue
-        own = {key: r for key, r in first.items() if key[1] == language and key[0] in answered}
-        forth = sources.translations({key: answered[key[0]]["text"] for key in own}, source, language)
-        for key, response in own.items():
-            chosen = _side(forth[key], answered[key[0]])
-            tally.add(sources.prompts.get(*key), chosen, Side.of(response))
-        if source not in sources.languages:
-            continue
-        back = sources.translations({key: r["text"] for key, r in own.items()}, language, source)
-        for key, response in own.items():
-            prompt = sources.prompts.get(key[0], source)
-            tally.add(prompt, Side.of(answered[key[0]], 1.0), _side(back[key], response, 0.0), f"/{language}")
-    return tally.result()
+    source = sources.source_language
+    first = {language: _first_indices(sources, tally, language) for language in sources.prompts.by_language}
+    targets = [language for language in first if language != source]
+    answered = _first_responses(sources, source, first[source])
+    for language in sources.languages:
+        for target in targets if language == source else [language]:
+            found = _first_responses(sources, target, first[target])
+            own = {prompt_id: response for prompt_id, response in found.items() if prompt_id in answered}
+            if language == source:
+                back = sources.translations(_texts(own), target, source)
+                for key, response in own.items():
+                    rejected = _side(back[key, target], response, 0.0)
+                    prompt = sources.prompts.get(key, source)
+                    yield from tally.pairs(prompt, Side.of(answered[key], 1.0), rejected, f"/{target}")
+            else:
+                forth = sources.translations(_texts({key: answered[key] for key in own}), source, target)
+                for key, response in own.items():
+                    chosen = _side(forth[key, source], answered[key], 1.0)
+                    yield from tally.pairs(sources.prompts.get(key, target), chosen, Side.of(response))
 
 
-def _side(translation: str | None, original: Response, score: float = 1.0) -> Side | None:
+def _texts(responses: Mapping[str, Response]) -> dict[Key, str]:
+    return {(prompt_id, row["language"]): row["text"] for prompt_id, row in responses.items()}
+
+
+def _side(translation: str | None, original: Response, score: float) -> Side | None:
     if translation is None:
         return None
     return Side(translation, score, original["index"], original["finish_reason"] == "stop")
 
 
-def _first_responses(sources: Sources, tally: Tally) -> dict[Key, Response]:
-    """The first response to each prompt in each language, of those that the filters leave."""
-    filters = make_filters(sources.config, sources.identifier)
-    by_prompt: dict[Key, list[Candidate]] = {}
-    for response in sorted(sources.responses, key=lambda response: response["index"]):
-        key = (response["prompt_id"], response["language"])
-        by_prompt.setdefault(key, []).append(Candidate(response, 0.0, len(response["text"])))
-    found = {}
-    for prompt_id in sources.prompts.ids:
-        for language in sources.prompts.by_language:
-            candidates = by_prompt.get((prompt_id, language), [])
-            kept, removed = apply_filters(filters, candidates)
-            if language in sources.languages:
-                tally.saw(sources.prompts.get(prompt_id, language), len(candidates), **removed)
-            if kept:
-                found[prompt_id, language] = kept[0].response
+def _first_indices(sources: Sources, tally: Tally, language: str) -> dict[str, int]:
+    """The index of the first response to each prompt, of those that the filters leave."""
+    filters, found = make_filters(sources.config, sources.identifier), {}
+    for prompt, responses in sources.answers(language):
+        candidates = [Candidate(response, 0.0, len(response["text"])) for response in responses]
+        kept, removed = apply_filters(filters, candidates)
+        if language in sources.languages:
+            tally.saw(prompt, len(candidates), removed)
+        if kept:
+            found[prompt.id] = kept[0].response["index"]
     return found
+
+
+def _first_responses(sources: Sources, language: str, first: Mapping[str, int]) -> dict[str, Response]:
+    """The responses of some indices, by prompt id."""
+    return {
+        prompt.id: response
+        for prompt, responses in sources.answers(language)
+        for response in responses
+        if first.get(prompt.id) == response["index"]
+    }

@@ -135,13 +135,13 @@ class _Table:
 
     @classmethod
     def of(cls, rewards: Sequence[Sequence[float]], lengths: Sequence[Sequence[int]]) -> _Table:
-        width = max(map(len, rewards), default=1)
-
-        def fill(rows: Sequence[Sequence[float]], kind: type) -> np.ndarray:
-            filled = [[*row, *[row[0]] * (width - len(row))] for row in rows]
-            return np.array(filled, dtype=kind).reshape(len(rows), width)
-
-        return cls(fill(rewards, np.float64), fill(lengths, np.int64))
+        shape = len(rewards), max(map(len, rewards), default=1)
+        filled = cls(np.empty(shape, np.float64), np.empty(shape, np.int64))
+        for table, rows in ((filled.rewards, rewards), (filled.lengths, lengths)):
+            for place, row in enumerate(rows):
+                table[place, : len(row)] = row
+                table[place, len(row) :] = row[0]
+        return filled
 
     def total_gap(self, alpha: float) -> int:
         """D(alpha) times the number of prompts; the first of equal candidates is taken, as for pairs."""

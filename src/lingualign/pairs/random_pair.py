@@ -8,13 +8,15 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from lingualign.config import RunConfig, Section
-from lingualign.pairs.base import Pairing, PairingResult, Sources
+from lingualign.pairs.base import Pairing, Tally
 from lingualign.pairs.filters import Candidate
 from lingualign.pairs.scored import need_two, scored_pairs
+from lingualign.pairs.sources import Sources
+from lingualign.records import Pair
 
 READS = frozenset({"responses", "scores"})
 
@@ -31,7 +33,7 @@ def check(settings: Settings, config: RunConfig) -> None:
 def make(settings: Settings) -> Pairing:
     """Makes the pairing; see `lingualign.pairs.base`."""
 
-    def pair(sources: Sources) -> PairingResult:
+    def pair(sources: Sources, tally: Tally) -> Iterator[Pair]:
         def choose(
             candidates: Sequence[Candidate], rewards: Sequence[float], bound: float
         ) -> list[tuple[int, int]]:
@@ -41,7 +43,7 @@ def make(settings: Settings) -> Pairing:
             decided = [(a, b) for a, b in pairs if rewards[a] > rewards[b]] or pairs
             return [sources.draw(one["prompt_id"], one["language"]).choice(decided)] if decided else []
 
-        return scored_pairs(sources, choose)
+        return scored_pairs(sources, tally, choose)
 
     return pair
 

@@ -11,8 +11,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -20,11 +19,14 @@ from pydantic import Field
 from lingualign.answers import extractor, last_number
 from lingualign.config import RunConfig, Section
 from lingualign.errors import InputError
-from lingualign.pairs.base import Pairing, PairingResult, Sources
+from lingualign.pairs.base import Pairing, Tally
 from lingualign.pairs.filters import Candidate
 from lingualign.pairs.random_pair import ordered_pairs
 from lingualign.pairs.scored import need_two, scored_pairs
+from lingualign.pairs.sources import Sources
+from lingualign.paths import user_path
 from lingualign.prompts.files import read_rows
+from lingualign.records import Pair
 
 NONE = ""  # no gold answer: nothing equals it
 
@@ -55,7 +57,7 @@ def check(settings: Settings, config: RunConfig) -> None:
 def make(settings: Settings) -> Pairing:
     """Makes the pairing; see `lingualign.pairs.base`."""
 
-    def pair(sources: Sources) -> PairingResult:
+    def pair(sources: Sources, tally: Tally) -> Iterator[Pair]:
         gold = read_gold(settings.gold_path, settings.answers) if settings.gold_path is not None else {}
         answer = extractor(settings.answers)
 
@@ -70,7 +72,7 @@ def make(settings: Settings) -> Pairing:
             draw = sources.draw(responses[0]["prompt_id"], responses[0]["language"])
             return [found[i] for i in sorted(draw.sample(range(len(found)), settings.max_pairs))]
 
-        return scored_pairs(sources, choose)
+        return scored_pairs(sources, tally, choose)
 
     return pair
 
@@ -82,7 +84,7 @@ def read_gold(path: str, kind: str) -> dict[str, str]:
         InputError: The file cannot be read, or a row lacks `id` or `answer`.
     """
     found = {}
-    for row in read_rows(Path(path).expanduser()):
+    for row in read_rows(user_path(path)):
         if row.fields.get("id") is None or row.fields.get("answer") is None:
             raise InputError(f"{row.place}: a row of pairs.options.gold_path has `id` and `answer`.")
         answer = str(row.fields["answer"]).strip()

@@ -10,25 +10,19 @@ References:
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from lingualign.config import LengthControlConfig, PairsConfig, RunConfig
+from lingualign.config import LengthControlConfig, RunConfig
 from lingualign.errors import InputError
-from lingualign.pairs.base import (
-    Key,
-    PairingReport,
-    PairingResult,
-    Side,
-    Sources,
-    make_pair,
-    told_by_language,
-)
-from lingualign.pairs.filters import Candidate, Identifier, make_filters
+from lingualign.pairs.base import Side, Tally
+from lingualign.pairs.filters import Candidate, Filter, make_filters
 from lingualign.pairs.length_control import solve_penalty
-from lingualign.prompts import Prompt
+from lingualign.pairs.sources import Sources
 from lingualign.records import Pair, Response, Score
 
 # (candidates, their length-controlled rewards, the reward above which none is chosen) -> positions of chosen
@@ -50,13 +44,16 @@ def need_two(config: RunConfig) -> None:
         )
 
 
-def scored_pairs(sources: Sources, choose: Choose) -> PairingResult:
+def scored_pairs(sources: Sources, tally: Tally, choose: Choose) -> Iterator[Pair]:
     """Makes pairs, language by language, of the scored candidates of each prompt.
 
-    Everything is joined by prompt id, language and index, so the order of rows does not matter.
+    Everything is joined by prompt id, language and index, so the order of rows does not matter. Length
+    control needs all prompts of a language before the first choice. So a language is read twice: once to
+    filter its candidates, of which only numbers are kept, and again for the texts of the pairs.
 
     Args:
         sources: Responses and their scores.
+        tally: Counts what is left out.
         choose: Which of a prompt's candidates make pairs.
 
     Returns:
@@ -65,46 +62,42 @@ def scored_pairs(sources: Sources, choose: Choose) -> PairingResult:
     Raises:
         InputError: A response or a score is there twice, a response has no score, or a score is not finite.
     """
-    joined = join_scores(sources.responses, sources.scores, sources.config.length_control)
-    result = PairingResult()
     for language in sources.languages:
-        prompts = sources.prompts.by_language[language]
-        by_prompt = {p.id: joined[p.id, language] for p in prompts if (p.id, language) in joined}
-        pairs, report = _pair_language(prompts, by_prompt, sources.config, sources.identifier, choose)
-        result.pairs.extend(pairs)
-        result.report[language] = report
-    return result
+        yield from _pairs_of_language(sources, tally, language, choose)
 
 
 def join_scores(
-    responses: Iterable[Response], scores: Iterable[Score], config: LengthControlConfig
-) -> dict[Key, list[Candidate]]:
-    """The candidates of each (prompt id, language) in order of their index."""
-    rewards: dict[tuple[str, str, int], float | None] = {}
+    responses: Sequence[Response], scores: Sequence[Score], config: LengthControlConfig
+) -> list[Candidate]:
+    """The candidates of one prompt in one language, from its responses and scores in order of index.
+
+    Raises:
+        InputError: A response or a score is there twice, a response has no score, or a score is not finite.
+    """
+    rewards: dict[int, float | None] = {}
     for score in scores:
-        key = (score["prompt_id"], score["language"], score["index"])
-        if key in rewards:
-            raise InputError(f"scores: response {key[2]} to prompt {key[0]} in {key[1]} is scored twice.")
+        name = _name(score)
+        if score["index"] in rewards:
+            raise InputError(f"scores: {name} is scored twice.")
         if score["reward"] is not None and not math.isfinite(score["reward"]):
-            raise InputError(
-                f"scores: the reward of response {key[2]} to prompt {key[0]} in {key[1]} is not finite."
-            )
-        rewards[key] = score["reward"]
-    found: dict[tuple[str, str, int], Candidate] = {}
+            raise InputError(f"scores: the reward of {name} is not finite.")
+        rewards[score["index"]] = score["reward"]
+    found: dict[int, Candidate] = {}
     for response in responses:
-        key = (response["prompt_id"], response["language"], response["index"])
-        if key in found:
-            raise InputError(f"responses: response {key[2]} to prompt {key[0]} in {key[1]} is there twice.")
-        if key not in rewards:
+        name, index = _name(response), response["index"]
+        if index in found:
+            raise InputError(f"responses: {name} is there twice.")
+        if index not in rewards:
             raise InputError(
-                f"scores: response {key[2]} to prompt {key[0]} in {key[1]} has no score.",
+                f"scores: {name} has no score.",
                 "Score these responses first: scores of other responses do not fit them.",
             )
-        found[key] = Candidate(response, rewards[key], _length(response, config))
-    joined: dict[Key, list[Candidate]] = {}
-    for prompt_id, language, index in sorted(found):
-        joined.setdefault((prompt_id, language), []).append(found[prompt_id, language, index])
-    return joined
+        found[index] = Candidate(response, rewards[index], _length(response, config))
+    return list(found.values())
+
+
+def _name(row: Response | Score) -> str:
+    return f"response {row['index']} to prompt {row['prompt_id']} in {row['language']}"
 
 
 def _length(response: Response, config: LengthControlConfig) -> int:
@@ -114,64 +107,120 @@ def _length(response: Response, config: LengthControlConfig) -> int:
     return len(text) if config.unit == "chars" else len(text.encode())
 
 
-def _pair_language(
-    prompts: Sequence[Prompt],
-    by_prompt: dict[str, list[Candidate]],
-    config: PairsConfig,
-    identifier: Identifier,
-    choose: Choose,
-) -> tuple[list[Pair], PairingReport]:
+class _Left:
+    """The candidates of one language that the filters left, by prompt: 33 bytes each, without their texts."""
+
+    def __init__(self) -> None:
+        self.index, self.length, self.reward = array("q"), array("q"), array("d")
+        self.decided = array("b")  # whether its language is, where the prompt has a stray
+        self.where: dict[str, slice] = {}
+        self.strays: dict[str, _Stray] = {}
+
+    def add(self, prompt_id: str, kept: Sequence[Candidate], decided: Sequence[bool]) -> None:
+        """Takes what is left of one prompt."""
+        start = len(self.index)
+        self.index.extend(candidate.response["index"] for candidate in kept)
+        self.length.extend(candidate.length for candidate in kept)
+        self.reward.extend(map(_reward, kept))
+        self.decided.extend(decided)
+        self.where[prompt_id] = slice(start, len(self.index))
+
+
+@dataclass(frozen=True)
+class _Stray:
+    """A candidate in another language, to be rejected whatever its reward."""
+
+    index: int
+    reward: float
+    length: int
+
+
+def _pairs_of_language(sources: Sources, tally: Tally, language: str, choose: Choose) -> Iterator[Pair]:
     """Filters, length control and choice for one language."""
-    filters = make_filters(config, identifier)
-    removed, dropped = Counter(dict.fromkeys(filters, 0)), Counter[str]()
-    left: dict[str, list[Candidate]] = {}
-    astray: dict[str, Candidate] = {}  # to be rejected, whatever the reward says
-    for prompt_id, candidates in by_prompt.items():
-        kept = candidates
-        for name, keep in filters.items():
-            before, kept = kept, keep(kept)
-            removed[name] += len(before) - len(kept)
-            if name == "language" and config.wrong_language == "reject" and 0 < len(kept) < len(before):
-                gone = [candidate for candidate in before if candidate not in kept]
-                astray[prompt_id] = min(gone, key=_reward)
-        if len(kept) > 1 or prompt_id in astray:
-            left[prompt_id] = kept
-        else:
-            dropped["too few"] += 1
-    compared = [kept for prompt_id, kept in left.items() if prompt_id not in astray]
+    config, left = sources.config, _sift(sources, tally, language)
+    compared = [place for prompt_id, place in left.where.items() if prompt_id not in left.strays]
     control = solve_penalty(
-        [[_reward(candidate) for candidate in kept] for kept in compared],
-        [[candidate.length for candidate in kept] for kept in compared],
+        [left.reward[place] for place in compared],
+        [left.length[place] for place in compared],
         config.length_control.method,
     )
-
-    def controlled(candidate: Candidate) -> float:
-        return _reward(candidate) - control.alpha * candidate.length
-
-    bound = _bound([controlled(c) for kept in left.values() for c in kept], config.outlier_quantile)
-    pairs: list[Pair] = []
-    for prompt in prompts:
-        if prompt.id in left:
-            kept = left[prompt.id]
-            rewards = [controlled(candidate) for candidate in kept]
-            lost = astray.get(prompt.id)
-            stray = None if lost is None else Side.of(lost.response, controlled(lost))
-            made = _make(prompt, kept, rewards, stray, choose, bound, config.min_margin)
-            if isinstance(made, str):
-                dropped[made] += 1
-            else:
-                pairs += made
-    report = PairingReport(
-        prompts=len(by_prompt),
-        candidates=sum(map(len, by_prompt.values())),
-        removed=dict(removed),
-        dropped=dict(dropped),
-        length_control=control,
-        unit=config.length_control.unit,
-        pairs=len(pairs),
-        other_language=told_by_language(pairs, identifier),
+    tally.controlled(language, control)
+    controlled = array(
+        "d",
+        (reward - control.alpha * length for reward, length in zip(left.reward, left.length, strict=True)),
     )
-    return pairs, report
+    bound = _bound(controlled, config.outlier_quantile)
+    told = config.wrong_language != "keep"  # then those that are left are in one language, or in none
+    for prompt, responses in sources.answers(language):
+        place = left.where.get(prompt.id)
+        if place is None:
+            continue
+        by_index = {response["index"]: response for response in responses}
+        candidates = [
+            Candidate(by_index[index], reward, length)
+            for index, reward, length in zip(
+                left.index[place], left.reward[place], left.length[place], strict=True
+            )
+        ]
+        rewards = controlled[place].tolist()
+        stray = left.strays.get(prompt.id)
+        if stray is None:
+            made = _choices(candidates, rewards, choose, bound, config.min_margin)
+            if isinstance(made, str):
+                tally.drop(prompt, made)
+                continue
+            for number, (chosen, rejected) in enumerate(made):
+                yield from tally.pairs(
+                    prompt,
+                    Side.of(candidates[chosen].response, rewards[chosen]),
+                    Side.of(candidates[rejected].response, rewards[rejected]),
+                    f"/{number}" if len(made) > 1 else "",
+                    apart=False if told else None,
+                )
+            continue
+        best = best_within(rewards, bound)
+        if best is None:
+            tally.drop(prompt, "outliers")
+            continue
+        yield from tally.pairs(
+            prompt,
+            Side.of(candidates[best].response, rewards[best]),
+            Side.of(by_index[stray.index], stray.reward - control.alpha * stray.length),
+            apart=bool(left.decided[place][best]),
+        )
+
+
+def _sift(sources: Sources, tally: Tally, language: str) -> _Left:
+    """Filters the candidates of a language."""
+    config, identify = sources.config, sources.identifier.identify
+    filters, left = make_filters(config, sources.identifier), _Left()
+    for prompt, responses, scores in sources.scored(language):
+        candidates = join_scores(responses, scores, config.length_control)
+        kept, removed, gone = _filtered(filters, candidates)
+        tally.saw(prompt, len(candidates), removed)
+        decided = [False] * len(kept)
+        if config.wrong_language == "reject" and kept and gone:
+            worst = min(gone, key=_reward)
+            left.strays[prompt.id] = _Stray(worst.response["index"], _reward(worst), worst.length)
+            decided = [identify(candidate.response["text"]) is not None for candidate in kept]
+        if len(kept) > 1 or prompt.id in left.strays:
+            left.add(prompt.id, kept, decided)
+        else:
+            tally.drop(prompt, "too few")
+    return left
+
+
+def _filtered(
+    filters: Mapping[str, Filter], candidates: list[Candidate]
+) -> tuple[list[Candidate], dict[str, int], list[Candidate]]:
+    """The candidates that are left, how many each filter removed, and those that are in another language."""
+    kept, removed, gone = candidates, {}, list[Candidate]()
+    for name, keep in filters.items():
+        before, kept = kept, keep(kept)
+        removed[name] = len(before) - len(kept)
+        if name == "language" and removed[name]:
+            gone = [candidate for candidate in before if candidate not in kept]
+    return kept, removed, gone
 
 
 def _bound(rewards: Sequence[float], quantile: float) -> float:
@@ -191,21 +240,10 @@ def _reward(candidate: Candidate) -> float:
     return candidate.reward
 
 
-def _make(
-    prompt: Prompt,
-    candidates: Sequence[Candidate],
-    rewards: Sequence[float],
-    stray: Side | None,
-    choose: Choose,
-    bound: float,
-    min_margin: float,
-) -> list[Pair] | str:
-    """The pairs of one prompt, or why there is none; a stray side is rejected whatever the rewards say."""
-    if stray is not None:
-        best = best_within(rewards, bound)
-        if best is None:
-            return "outliers"
-        return [make_pair(prompt, Side.of(candidates[best].response, rewards[best]), stray)]
+def _choices(
+    candidates: Sequence[Candidate], rewards: Sequence[float], choose: Choose, bound: float, min_margin: float
+) -> list[tuple[int, int]] | str:
+    """Positions of chosen and rejected of the pairs of one prompt, or why there is none."""
     choices = choose(candidates, rewards, bound)
     if not choices:
         return "outliers"
@@ -220,14 +258,4 @@ def _make(
             reasons["margin"] += 1
         else:
             kept.append((chosen, rejected))
-    if not kept:
-        return reasons.most_common(1)[0][0]
-    return [
-        make_pair(
-            prompt,
-            Side.of(candidates[chosen].response, rewards[chosen]),
-            Side.of(candidates[rejected].response, rewards[rejected]),
-            f"/{number}" if len(kept) > 1 else "",
-        )
-        for number, (chosen, rejected) in enumerate(kept)
-    ]
+    return kept or reasons.most_common(1)[0][0]

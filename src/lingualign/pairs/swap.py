@@ -13,8 +13,12 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from lingualign.config import Section
-from lingualign.pairs.base import Pairing, PairingResult, Side, Sources, Tally
+from lingualign.pairs.base import Pairing, Side, Tally
+from lingualign.pairs.sources import Sources
+from lingualign.records import Pair
 
 READS = frozenset({"labelled", "translation"})
 TOLD_BY_LANGUAGE = True  # on purpose
@@ -29,20 +33,20 @@ def make(settings: Settings) -> Pairing:
     return swap_pairs
 
 
-def swap_pairs(sources: Sources) -> PairingResult:
+def swap_pairs(sources: Sources, tally: Tally) -> Iterator[Pair]:
     """Makes two rows of each labelled answer and target language; the rejected labels are not used."""
-    tally, source = Tally(sources), sources.source_language
+    source = sources.source_language
     answers = {(pair["prompt_id"], source): pair["chosen"][-1]["content"] for pair in sources.labelled}
-    for language in sources.prompts.by_language:
-        if language == source:
-            continue
-        translated = sources.translations(answers, source, language)
-        for key, text in answers.items():
-            here, there = Side(text), None if translated[key] is None else Side(str(translated[key]))
-            asked, asked_there = sources.prompts.get(*key), sources.prompts.get(key[0], language)
-            tally.saw(asked_there)
-            tally.add(asked_there, there, here)
-            if source in sources.languages:
-                tally.saw(asked)
-                tally.add(asked, here, there, f"/{language}")
-    return tally.result()
+    for language in sources.languages:
+        for target in sources.prompts.by_language if language == source else [language]:
+            if target == source:
+                continue
+            translated = sources.translations(answers, source, target)
+            for key, text in answers.items():
+                here, there = Side(text), None if translated[key] is None else Side(str(translated[key]))
+                prompt = sources.prompts.get(key[0], language)
+                tally.saw(prompt)
+                if language == source:
+                    yield from tally.pairs(prompt, here, there, f"/{target}")
+                else:
+                    yield from tally.pairs(prompt, there, here)

@@ -5,11 +5,14 @@ With `training.preference_weight=0` only the chosen answers are learned: supervi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from lingualign.config import RunConfig, Section
 from lingualign.errors import InputError
-from lingualign.pairs.base import Pairing, PairingResult, Side, Sources, Tally
+from lingualign.pairs.base import Pairing, Side, Tally
+from lingualign.pairs.sources import Sources
+from lingualign.records import Pair
 
 READS = frozenset({"labelled", "translation"})
 
@@ -33,17 +36,18 @@ def check(settings: Settings, config: RunConfig) -> None:
 
 def make(settings: Settings) -> Pairing:
     """Makes the pairing; see `lingualign.pairs.base`."""
-    return lambda sources: translated_pairs(sources, rejected=settings.sides == "both")
+    return lambda sources, tally: translated_pairs(sources, tally, rejected=settings.sides == "both")
 
 
-def translated_pairs(sources: Sources, rejected: bool = True) -> PairingResult:
+def translated_pairs(sources: Sources, tally: Tally, rejected: bool = True) -> Iterator[Pair]:
     """Makes a pair of each labelled one in every language; it is dropped where either side fails.
 
     Args:
         sources: Labelled pairs and a translator.
+        tally: Counts what is left out.
         rejected: Translate the rejected answers too; they are empty otherwise.
     """
-    tally, source = Tally(sources), sources.source_language
+    source = sources.source_language
     sides = {
         side: {
             (pair["prompt_id"], source): pair[side][-1]["content"] if side == "chosen" or rejected else ""
@@ -57,9 +61,8 @@ def translated_pairs(sources: Sources, rejected: bool = True) -> PairingResult:
             prompt, key = sources.prompts.get(prompt_id, language), (prompt_id, source)
             tally.saw(prompt)
             ours, theirs = better[key], worse[key]
-            tally.add(
+            yield from tally.pairs(
                 prompt,
                 None if ours is None else Side(ours, 1.0),
                 None if theirs is None else Side(theirs, 0.0, 1),
             )
-    return tally.result()

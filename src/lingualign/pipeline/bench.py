@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingualign.config import RunConfig
-from lingualign.models import load_model, load_tokenizer
+from lingualign.models import base_folder, is_adapter, load_model, load_tokenizer
 from lingualign.pipeline.folder import RunFolder, open_run_folder
 from lingualign.pipeline.inputs import directive_template
 from lingualign.pipeline.progress import Reporter
+from lingualign.pipeline.ray_cluster import cluster
 from lingualign.prompts import ChatFormat
 from lingualign.settings import dump_config
 
@@ -20,10 +22,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from lingualign.pipeline.validate import CheckedRun
+    from lingualign.sampling import VllmEngine
 
 
 class LoadedModels:
     """Models by folder, each loaded once and only when a stage really computes with it.
+
+    vLLM's engine takes most of a GPU, so there is either an engine or models: each makes the other go.
 
     Args:
         config: Says on which device, in which type, and whether models may bring code.
@@ -32,10 +37,12 @@ class LoadedModels:
     def __init__(self, config: RunConfig) -> None:
         self._config = config
         self._loaded: dict[Path, PreTrainedModel] = {}
+        self._engine: VllmEngine | None = None
 
     def get(self, folder: Path) -> PreTrainedModel:
         """The model of a folder, in eval mode."""
         if folder not in self._loaded:
+            self._close_engine()
             self._loaded[folder] = load_model(
                 str(folder),
                 device=self._config.device,
@@ -44,12 +51,41 @@ class LoadedModels:
             )
         return self._loaded[folder]
 
+    def engine(self, policy: Path) -> VllmEngine:
+        """vLLM's engine with a policy: the one there is, if the policy is its model or an adapter on it."""
+        if self._engine is None or not self._engine.takes(policy):
+            from lingualign.sampling.vllm_backend import VllmEngine, adapter_rank
+
+            self.keep()
+            vllm, lora = self._config.sampling.vllm, self._config.training.lora
+            # The adapters of later iterations have the rank of the first, or of the one that they go on with.
+            trained = lora.r if lora is not None and not is_adapter(policy) else 0
+            self._engine = VllmEngine(
+                base_folder(policy),
+                lora_rank=max(trained, adapter_rank(policy)),
+                dtype=self._config.dtype,
+                tensor_parallel=vllm.tensor_parallel,
+                memory=vllm.memory,
+                max_model_len=vllm.max_model_len,
+                trust_remote_code=self._config.trust_remote_code,
+                options=vllm.options,
+            )
+        return self._engine
+
     def keep(self, *folders: Path) -> None:
-        """Frees the memory of all models but these."""
+        """Frees the memory of all models but these, and of vLLM's engine."""
+        self._close_engine()
         for folder in list(self._loaded):
             if folder not in folders:
                 del self._loaded[folder]
         gc.collect()
+        if torch := sys.modules.get("torch"):
+            torch.cuda.empty_cache()  # to other processes on the GPU too
+
+    def _close_engine(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
 
 
 class Workbench:
@@ -112,4 +148,5 @@ def open_bench(checked: CheckedRun, reporter: Reporter, shared_with: Sequence[Pa
         for path in checked.corrupt:
             reporter.warn(f"{path} is damaged and will be made again.")
             folder.discard(path)
-        yield Bench(config, folder, checked.chat)
+        with nullcontext() if len(checked.done) == len(checked.plan.fingerprints) else cluster(config):
+            yield Bench(config, folder, checked.chat)

@@ -8,19 +8,20 @@ is right; the stage goes on with the first one that is not there.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from lingualign.accidents import explain
 from lingualign.errors import InputError
-from lingualign.pipeline.files import remove_leftovers, write_text
+from lingualign.pipeline.files import remove, remove_leftovers, write_text
 from lingualign.pipeline.fingerprints import Fingerprint, differing_parts
+from lingualign.pipeline.integrity import record_files
 from lingualign.pipeline.lock import RunLock
 from lingualign.pipeline.manifest import Manifest, StageRecord, installed_versions, now
 from lingualign.pipeline.progress import Reporter, Task
@@ -113,18 +114,25 @@ def choose_iteration(run: Path, name: str, what: str, iteration: int | None) -> 
     return found[-1] if iteration is None else iteration
 
 
+def table_files(path: Path) -> list[Path]:
+    """The files of a table that is one Parquet file, or a folder of part files.
+
+    Raises:
+        InputError: The folder has no part files.
+    """
+    files = part_files(path) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path}: a folder without part-*.parquet files.")
+    return files
+
+
 def read_parts(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
     """Reads a table that is one Parquet file, or a folder of part files.
 
     Raises:
         InputError: There is no such file or folder, the folder has no part files, or a file is not readable.
     """
-    if not path.is_dir():
-        return read_table(path, schema)
-    files = part_files(path)
-    if not files:
-        raise InputError(f"{path}: a folder without part-*.parquet files.")
-    return [row for file in files for row in read_table(file, schema)]
+    return [row for file in table_files(path) for row in read_table(file, schema)]
 
 
 def other_configuration(folder: Path, what: str) -> InputError:
@@ -199,30 +207,49 @@ class RunFolder:
 
     def discard(self, path: Path) -> None:
         """Removes a file or folder of the run; the stage that made it makes it again."""
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        remove(path)
 
     @contextmanager
-    def working(self, stage: Stage, *outputs: Path) -> Iterator[None]:
+    def working(self, stage: Stage, outputs: Sequence[Path], scratch: Sequence[Path] = ()) -> Iterator[None]:
         """Keeps the books of a stage that is not done: started before its work, done after it.
 
         What is found at the outputs of a stage that the manifest does not know is nobody's, and removed.
+
+        Args:
+            stage: The stage.
+            outputs: Files and folders that it makes.
+            scratch: Others, which are gone when it is done.
+
+        Raises:
+            InputError: The disk is full, may not be written, or memory ran out.
         """
         record = self.manifest.stages.get(stage.name)
         if record is None:
-            for output in outputs:
+            for output in (*outputs, *scratch):
                 self.discard(output)
             record = StageRecord(fingerprint=stage.fingerprint, status="started", started=now())
             self.manifest.stages[stage.name] = record
         record.status = "started"
+        record.files, record.stamps = {}, {}  # what is made now may be rounded differently
         self.save_manifest()
         start = time.monotonic()
         try:
             yield
-            record.status = "done"
-            record.finished = now()
-        finally:
+        except BaseException as error:
             record.seconds = round(record.seconds + time.monotonic() - start, 2)
-            self.save_manifest()
+            with suppress(InputError):  # on a full disk: the manifest stays as it is
+                self.save_manifest()
+            explained = explain(error, outputs[0])
+            if explained is None or explained is error:
+                raise
+            raise explained from error
+        for path in scratch:
+            self.discard(path)
+        record.seconds = round(record.seconds + time.monotonic() - start, 2)
+        record_files(self.folder, record, outputs)
+        record.status = "done"
+        record.finished = now()
+        self.save_manifest()
 
     def chunks(
         self,
@@ -230,6 +257,7 @@ class RunFolder:
         chunks: Sequence[Chunk],
         schema: pa.Schema,
         compute: Compute,
+        scratch: str | None = None,
     ) -> Path:
         """A stage that writes a part file a chunk into a folder of its name, and keeps those there are.
 
@@ -238,18 +266,22 @@ class RunFolder:
             chunks: All of its chunks, in order.
             schema: Of the part files.
             compute: Makes the rows of those that are missing (`lingualign.pipeline.work`).
+            scratch: What a stopped `compute` leaves in the run folder to go on from; removed at the end.
 
         Returns:
             The folder of part files.
         """
         output = self.folder / stage.name
         files = [output / chunk.filename for chunk in chunks]
+        leftover = [self.folder / scratch] if scratch else []
         if self.is_done(stage, files):
             self.reporter.skip(stage.name)
             return output
         if self.take_over(stage, [output], files):
+            for path in leftover:
+                self.discard(path)
             return output
-        with self.working(stage, output):
+        with self.working(stage, [output], leftover):
             missing = [chunk for chunk in chunks if not (output / chunk.filename).exists()]
             total = sum(chunk.size for chunk in chunks)
             done = total - sum(chunk.size for chunk in missing)
@@ -286,7 +318,7 @@ class RunFolder:
             total: Steps that `make` will tell of.
             unit: What the steps are.
             scratch: What a stopped `make` leaves in the run folder to go on from; removed at the end.
-            companion: A second file, which `make` writes before the first.
+            companion: A second file, which `make` writes too.
 
         Returns:
             The path of the file or folder.
@@ -301,13 +333,11 @@ class RunFolder:
             for path in leftover:
                 self.discard(path)
             return output
-        with self.working(stage, *outputs, *leftover):
+        with self.working(stage, outputs, leftover):
             # What is there is whole: the last start was stopped between making it and noting that it is done.
             if not all(path.exists() for path in outputs):
                 with self.reporter.stage(stage.name, total, unit) as task:
                     make(output, task)
-            for path in leftover:
-                self.discard(path)
         return output
 
 
@@ -342,4 +372,7 @@ def open_run_folder(
         write_text(folder / "config.yaml", config_text)
         run = RunFolder(folder, manifest, reporter, shared_with)
         run.save_manifest()
-        yield run
+        try:
+            yield run
+        finally:
+            remove_leftovers(folder)

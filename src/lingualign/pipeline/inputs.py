@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from lingualign.config import RunConfig
 from lingualign.errors import InputError
+from lingualign.pipeline.progress import Reporter
 from lingualign.prompts import ChatFormat, ParallelPrompts, Prompt, read_prompts, with_directive
 from lingualign.records import Message
 
@@ -24,6 +26,7 @@ class RunPrompts:
         too_long: Prompts that were left out for their length, in any language.
         missing: Ids that were left out because some language lacks them.
         untranslated: A target language -> how many of the prompts in use read as in the source language.
+        left_out_rows: Rows of the prompt files that are no prompts of the run, by the reason.
     """
 
     iterations: list[ParallelPrompts]
@@ -31,6 +34,7 @@ class RunPrompts:
     too_long: int
     missing: int
     untranslated: dict[str, int]
+    left_out_rows: Mapping[str, int] = field(default_factory=dict)
 
 
 def prompts_from_lab(config: RunConfig) -> bool:
@@ -88,7 +92,25 @@ def load_prompts(config: RunConfig, chat: ChatFormat, positions: int | None = No
         )
         for language in config.target_languages
     }
-    return RunPrompts(iterations, held, too_long, len(training.left_out), untranslated)
+    apart = config.measures.prompts is not None and not heldout_from_lab(config)
+    sources = [training, heldout] if apart else [training]  # else both are of the same files
+    missing = sum(len(source.left_out) for source in sources)
+    rows = sum((Counter(source.left_out_rows) for source in sources), Counter[str]())
+    return RunPrompts(iterations, held, too_long, missing, untranslated, rows)
+
+
+def tell_left_out(reporter: Reporter, too_long: int, rows: Mapping[str, int]) -> None:
+    """Warns of what prompt files hold and a run does not use; says nothing where it uses all.
+
+    Args:
+        reporter: Who is told.
+        too_long: Prompts that the model has no room for.
+        rows: Rows of the files that are no prompts of the run, by the reason.
+    """
+    told = [f"{too_long} prompts that are too long"] if too_long else []
+    told += [f"{count} rows {reason}" for reason, count in rows.items() if count]
+    if told:
+        reporter.warn(f"prompts: left out are {', '.join(told)}.")
 
 
 def all_prompts(config: RunConfig) -> ParallelPrompts:
@@ -98,14 +120,29 @@ def all_prompts(config: RunConfig) -> ParallelPrompts:
     return read_prompts(config.prompts, config.languages, config.source_language, config.data)
 
 
-def short_prompts(config: RunConfig, chat: ChatFormat, positions: int | None) -> ParallelPrompts:
-    """Those of `all_prompts` that the model has room for."""
-    return _short_enough(config, chat, all_prompts(config), _prompt_tokens(config, positions))
+def short_prompts(
+    config: RunConfig, chat: ChatFormat, positions: int | None, reporter: Reporter
+) -> ParallelPrompts:
+    """Those of `all_prompts` that the model has room for; the reporter is told of the others."""
+    return _told(config, chat, all_prompts(config), positions, reporter)
 
 
-def load_heldout(config: RunConfig, chat: ChatFormat, positions: int | None) -> ParallelPrompts:
-    """The prompts to measure with: `measures.prompts`, the lab's, or the last of the run's."""
-    return _short_enough(config, chat, _read(config)[1], _prompt_tokens(config, positions))
+def load_heldout(
+    config: RunConfig, chat: ChatFormat, positions: int | None, reporter: Reporter
+) -> ParallelPrompts:
+    """The prompts to measure with: `measures.prompts`, the lab's, or the last of the run's.
+
+    The reporter is told of those that the model has no room for.
+    """
+    return _told(config, chat, _read(config)[1], positions, reporter)
+
+
+def _told(
+    config: RunConfig, chat: ChatFormat, found: ParallelPrompts, positions: int | None, reporter: Reporter
+) -> ParallelPrompts:
+    kept = _short_enough(config, chat, found, _prompt_tokens(config, positions))
+    tell_left_out(reporter, len(found) - len(kept), found.left_out_rows)
+    return kept
 
 
 def _read(config: RunConfig) -> tuple[ParallelPrompts, ParallelPrompts]:

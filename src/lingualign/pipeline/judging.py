@@ -15,6 +15,7 @@ from lingualign.measures.answers.compare import Reader
 from lingualign.measures.answers.files import Match
 from lingualign.measures.judges import LABELS
 from lingualign.measures.win_rate import outcome
+from lingualign.paths import user_path
 from lingualign.pipeline.progress import Reporter
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def make_reader(config: RunConfig, languages: Sequence[str]) -> Reader:
         tokenizer = load_tokenizer(config.policy, trust_remote_code=config.trust_remote_code)
     return Reader(
         make_identifier(measures.identifier, languages),
-        None if words is None else read_english_words(Path(words).expanduser()),
+        None if words is None else read_english_words(user_path(words)),
         measures.length_unit,
         tokenizer,
     )
@@ -73,8 +74,8 @@ def server_judge(measures: MeasuresConfig, cache: Path | None, progress: Callabl
     Raises:
         InputError: An address, a key or a template cannot be used.
     """
-    from lingualign.chat_server import ChatServer
     from lingualign.judges import ServerPairwiseJudge
+    from lingualign.servers.chat import ChatServer
 
     server = measures.server
     return ServerPairwiseJudge(
@@ -86,7 +87,7 @@ def server_judge(measures: MeasuresConfig, cache: Path | None, progress: Callabl
             retries=server.retries,
             timeout=server.timeout,
         ),
-        template=Path(server.template).expanduser() if server.template else None,
+        template=user_path(server.template) if server.template else None,
         same_language=server.same_language,
         both_orders=server.both_orders,
         logprobs=server.logprobs,
@@ -214,7 +215,7 @@ def scoring_judge(config: RunConfig, kind: str) -> Reward:
 
 
 def _judge_folder(config: RunConfig) -> Path:
-    return Path(str(config.measures.reward_model)).expanduser()
+    return user_path(str(config.measures.reward_model))
 
 
 def _scores(reward: Reward, matches: Sequence[Match], texts: Sequence[str]) -> list[float]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lingualign.config import RunConfig
 from lingualign.errors import InputError
 from lingualign.pairs.base import Side, make_pair
+from lingualign.paths import user_path
 from lingualign.pipeline.inputs import prompts_from_lab
 from lingualign.prompts import ParallelPrompts, Prompt
 from lingualign.prompts.files import Row, language_files, read_rows
@@ -29,7 +30,7 @@ def training_labels(config: RunConfig) -> list[Pair]:
 
 def _user_or_lab(config: RunConfig, n: int, seed: int) -> list[Pair]:
     if config.data.labelled_pairs is not None:
-        return read_labelled(Path(config.data.labelled_pairs).expanduser(), config.source_language)
+        return read_labelled(user_path(config.data.labelled_pairs), config.source_language)
     if prompts_from_lab(config) and config.source_language == "en":
         from lingualign.lab.preferences import english_preferences
 
@@ -37,10 +38,17 @@ def _user_or_lab(config: RunConfig, n: int, seed: int) -> list[Pair]:
     return []
 
 
-def labelled_prompts(config: RunConfig, prompts: ParallelPrompts) -> list[Pair]:
+def labelled_prompts(
+    config: RunConfig, prompts: ParallelPrompts, warn: Callable[[str], None] = lambda text: None
+) -> list[Pair]:
     """The labelled pairs on some of a run's prompts, with their `prompt_id`; the first of several on one.
 
     A pair belongs to a prompt whose messages in the source language are the same.
+
+    Args:
+        config: Of the run.
+        prompts: Of an iteration.
+        warn: Told how many pairs are left out, and why.
 
     Raises:
         InputError: There are none.
@@ -51,17 +59,25 @@ def labelled_prompts(config: RunConfig, prompts: ParallelPrompts) -> list[Pair]:
         return lab(prompts.ids)
     ids = {_content(prompt.messages): prompt.id for prompt in prompts.by_language[config.source_language]}
     found: dict[str, Pair] = {}
+    elsewhere = further = 0
     for pair in load_labelled(config):
         prompt_id = ids.get(_content(pair["prompt"]))
-        if prompt_id is not None:
-            found.setdefault(
-                prompt_id, {**pair, "id": f"{prompt_id}/{pair['language']}", "prompt_id": prompt_id}
-            )
+        if prompt_id is None:
+            elsewhere += 1
+        elif prompt_id in found:
+            further += 1
+        else:
+            found[prompt_id] = {**pair, "id": f"{prompt_id}/{pair['language']}", "prompt_id": prompt_id}
     if not found:
         raise InputError(
             f"pairs.kind={config.pairs.kind} learns from labelled pairs; none of them is on these prompts.",
             "Give some on prompts that are among the run's, in the source language: "
             "data.labelled_pairs=FILE.",
+        )
+    if elsewhere or further:
+        warn(
+            f"data.labelled_pairs: {len(found)} pairs are used; left out are {elsewhere} on prompts that "
+            f"this iteration does not have, and {further} on a prompt that has one already."
         )
     return list(found.values())
 
@@ -109,7 +125,10 @@ def _labelled_messages(row: Row, name: str) -> list[Message]:
     if (
         isinstance(value, list)
         and value
-        and all(isinstance(m, dict) and m.keys() >= {"role", "content"} for m in value)
+        and all(
+            isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)
+            for m in value
+        )
     ):
         return [Message(role=message["role"], content=message["content"]) for message in value]
     raise InputError(

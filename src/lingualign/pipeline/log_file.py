@@ -24,6 +24,7 @@ from lingualign.errors import InputError
 from lingualign.pipeline.library_warnings import library_warnings
 from lingualign.pipeline.plan import REWARD, Plan
 from lingualign.pipeline.progress import Reporter, Task
+from lingualign.texts import visible
 
 if TYPE_CHECKING:
     from lingualign.pipeline.folder import RunFolder
@@ -151,7 +152,8 @@ class _Formatter(logging.Formatter):
         text = super().format(record)
         for secret in self._hidden:
             text = text.replace(secret, "***")
-        return IN_ADDRESS.sub("***@", text)
+        # Indented, so that no text from data passes for a line of the log.
+        return visible(IN_ADDRESS.sub("***@", text)).replace("\n", "\n    ")
 
 
 def secrets(config: RunConfig) -> set[str]:

@@ -34,6 +34,7 @@ def measure_policy(bench: Bench, plan: Plan, heldout: ParallelPrompts, number: i
             plan.policies[number].path,
             heldout,
             decoding,
+            number,
             start=plan.policies[0],
             reference=plan.reference,
             starting=bench.folder.folder / measure_name(0, decoding),
@@ -47,6 +48,7 @@ def answer_and_judge(
     policy: Path,
     heldout: ParallelPrompts,
     decoding: str,
+    iteration: int,
     start: ModelRef,
     reference: ModelRef,
     starting: Path,
@@ -59,7 +61,7 @@ def answer_and_judge(
     measures = bench.config.measures
     temperature = measures.temperature if decoding == "sampled" else 0.0
     drawn = Decoding(n=1, temperature=temperature, top_p=1.0, max_new_tokens=measures.max_new_tokens)
-    answers = sample_responses(bench, answering, policy, heldout, drawn, draw="measures")
+    answers = sample_responses(bench, answering, policy, heldout, drawn, draw="measures", iteration=iteration)
     cache = bench.folder.folder / JUDGE_CACHE
     judge = partial(make_judge, start=start.path, reference=reference.path, starting=starting, cache=cache)
     anywhere = judge_kind(bench.config) != "server"  # which keeps its answers in the run folder

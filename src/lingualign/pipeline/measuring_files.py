@@ -68,7 +68,7 @@ def measure_responses(
         raise InputError(
             "A judge behind a server needs a folder for what it says.", "Give one: --output FOLDER."
         )
-    answers = read_answers(responses, languages)
+    answers = read_answers(responses, languages, reporter.warn)
     reader = make_reader(config, languages)
     head = {"responses": str(responses), "identifier": config.measures.identifier}
     if baseline is None:
@@ -76,7 +76,8 @@ def measure_responses(
         keys = {code: [row.id or row.instruction for row in rows] for code, rows in answers.items()}
         found = describe(sides, keys, reader)
         return {**head, "languages": {code: {"model": each} for code, each in found.items()}}
-    matches = match_answers(answers, read_answers(baseline, languages), config.data.allow_missing)
+    others = read_answers(baseline, languages, reporter.warn)
+    matches = match_answers(answers, others, config.data.allow_missing, reporter.warn)
     name, judged = None, None
     if annotations is not None:
         name, judged = f"of {annotations.name}", annotated(annotations, matches)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +14,13 @@ from lingualign.pipeline.files import write_json
 from lingualign.pipeline.folder import Stage
 from lingualign.pipeline.labelled import labelled_prompts
 from lingualign.pipeline.progress import Task
-from lingualign.pipeline.tables import read_responses, read_scores
+from lingualign.pipeline.tables import Table
 from lingualign.pipeline.translating import kept_translations
-from lingualign.records import PAIRS, write_table
+from lingualign.records import PAIRS, RESPONSES, SCORES, Pair, write_table
 from lingualign.settings import load_pairing, pairing_reads, part_options
 
 if TYPE_CHECKING:
-    from lingualign.pairs import PairingReport, PairingResult
+    from lingualign.pairs import PairingReport
     from lingualign.prompts import ParallelPrompts
 
 MAX_TOLD_BY_LANGUAGE = 0.5  # of the pairs: more, and language is most of what they teach
@@ -51,7 +52,7 @@ def choose_pairs(
     Raises:
         InputError: No pair is left in any language. The message says where they went.
     """
-    from lingualign.pairs import Sources
+    from lingualign.pairs import Sources, Tally
 
     config, reads, told = bench.config, pairing_reads(bench.config), list[str]()
     translations = f"{stage.name}.translations"
@@ -66,26 +67,29 @@ def choose_pairs(
             config.pairs,
             LanguageIdentifier(config.languages),
             config.seed,
-            responses=read_responses(responses) if responses is not None else (),
-            scores=read_scores(scores) if scores is not None else (),
+            responses=() if responses is None else Table(responses, RESPONSES, prompts),
+            scores=() if scores is None else Table(scores, SCORES, prompts),
             labelled=labelled_prompts(config, prompts) if "labelled" in reads else (),
             translate=translator,
         )
-        result = load_pairing(config).make(part_options(config, "pairs"))(sources)
-        lines = [f"  {language}: {describe(report)}" for language, report in result.report.items()]
-        if not result.pairs:
-            raise InputError(
-                "\n".join([f"{stage.name}: no pair is left.", *lines]),
-                "Loosen the filters under `pairs`, or raise sampling.n, sampling.temperature or "
-                "sampling.max_new_tokens, whichever the counts point to.",
-            )
-        write_json(
-            path.with_suffix(".json"), {code: asdict(report) for code, report in result.report.items()}
-        )
-        write_table(path, result.pairs, PAIRS)
+        tally = Tally(sources)
+
+        def pairs() -> Iterator[Pair]:
+            """The pairs as they are made, and an error at the end if there are none."""
+            yield from load_pairing(config).make(part_options(config, "pairs"))(sources, tally)
+            told.extend(f"  {language}: {describe(found)}" for language, found in tally.report().items())
+            if not any(found.pairs for found in tally.report().values()):
+                raise InputError(
+                    "\n".join([f"{stage.name}: no pair is left.", *told]),
+                    "Loosen the filters under `pairs`, or raise sampling.n, sampling.temperature or "
+                    "sampling.max_new_tokens, whichever the counts point to.",
+                )
+
+        write_table(path, pairs(), PAIRS)
+        report = tally.report()
+        write_json(path.with_suffix(".json"), {code: asdict(found) for code, found in report.items()})
         task.update(1, 1)
-        told.extend(lines)
-        _tell_languages(bench, stage, result)
+        _tell_languages(bench, stage, report)
 
     path = bench.folder.file(
         stage,
@@ -100,11 +104,11 @@ def choose_pairs(
     return path
 
 
-def _tell_languages(bench: Bench, stage: Stage, result: PairingResult) -> None:
+def _tell_languages(bench: Bench, stage: Stage, reports: Mapping[str, PairingReport]) -> None:
     """Says where pairs could be told apart by language alone: there a model learns which language to answer
     in."""
-    apart = sum(report.other_language for report in result.report.values())
-    share = apart / len(result.pairs)
+    apart = sum(report.other_language for report in reports.values())
+    share = apart / sum(report.pairs for report in reports.values())
     said = f"{stage.name}: {share:.0%} of the pairs can be told apart by language alone"
     if getattr(load_pairing(bench.config), "TOLD_BY_LANGUAGE", False):
         bench.folder.reporter.note(f"{said}, as this method wants it.")

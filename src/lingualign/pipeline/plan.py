@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lingualign.config import PairsConfig, RewardConfig, RunConfig
 from lingualign.models import resolve_spec
+from lingualign.paths import user_path
 from lingualign.pipeline.fingerprints import (
     Fingerprint,
     ModelDigests,
@@ -45,6 +46,14 @@ EXECUTION = {
     "trust_remote_code",
     "executor",
     "sampling.batch_tokens",
+    "sampling.server.urls",
+    "sampling.server.load_adapters",
+    "sampling.server.api_key_env",
+    "sampling.server.concurrency",
+    "sampling.server.retries",
+    "sampling.server.timeout",
+    "sampling.vllm.tensor_parallel",
+    "sampling.vllm.memory",
     "reward.batch_tokens",
     "translation.batch_tokens",
     "training.micro_batch_pairs",
@@ -53,7 +62,7 @@ EXECUTION = {
     "training.report_to",
 }
 # Sections of such settings, and of those that are read when everything has been measured.
-EXECUTION_SECTIONS = ("measures.retention.", "ray.", "sampling.server.", "sampling.vllm.", "training.launch.")
+EXECUTION_SECTIONS = ("measures.retention.", "ray.", "training.launch.")
 
 DECODINGS = ("sampled", "greedy")
 REWARD = "reward"  # the stage, one a run, that trains a reward
@@ -125,12 +134,22 @@ def measure_name(iteration: int, stage: str) -> str:
     return f"measures/iteration-{iteration}/{stage}"
 
 
+def sampler_settings(config: RunConfig) -> list[object]:
+    """Who samples, and what of their settings decides about what: not where servers are, nor how fast."""
+    sampling = config.sampling
+    if sampling.backend == "server":
+        return [sampling.backend, sampling.server.model, sampling.server.extra]
+    if sampling.backend == "vllm":
+        return [sampling.backend, sampling.vllm.max_model_len, sampling.vllm.options]
+    return [sampling.backend]
+
+
 def judge_fingerprint(
     config: RunConfig, judge: str, start: ModelRef, reference: ModelRef, digests: ModelDigests
 ) -> str:
     """What a judge's word depends on beside the answers."""
     if judge == "reward-model":
-        return digests(Path(str(config.measures.reward_model)).expanduser())
+        return digests(user_path(str(config.measures.reward_model)))
     if judge == "implicit":
         return digest([start.fingerprint, reference.fingerprint, config.reward.context])
     if judge == "server":  # compares with the answers of the start
@@ -178,7 +197,7 @@ def make_plan(
                         config.measures.temperature if decoding == "sampled" else 0,
                         config.measures.max_new_tokens,
                         config.sampling.chunk_prompts,
-                        config.sampling.backend,
+                        *sampler_settings(config),
                     ]
                 ),
                 "policy": model.fingerprint,
@@ -249,7 +268,13 @@ def _iteration_stages(
     stages: dict[str, Fingerprint] = {}
     if "responses" in reads:
         stages["responses"] = {
-            "settings": digest([general, settings_digest(config.sampling, "batch_tokens", "server", "vllm")]),
+            "settings": digest(
+                [
+                    general,
+                    settings_digest(config.sampling, "batch_tokens", "server", "vllm"),
+                    *sampler_settings(config),
+                ]
+            ),
             "policy": iteration.policy.fingerprint,
             "prompts": prompts_digest(iteration.prompts),
             "seed": seed,
@@ -337,4 +362,4 @@ def _translator_files(config: RunConfig, digests: ModelDigests) -> str:
 
 
 def _file_digest(path: str | None) -> str:
-    return "" if path is None else hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()[:16]
+    return "" if path is None else hashlib.sha256(user_path(path).read_bytes()).hexdigest()[:16]

@@ -18,13 +18,14 @@ from lingualign.pipeline.labelled import load_labelled, training_labels
 from lingualign.pipeline.plan import Iteration, Plan
 from lingualign.pipeline.progress import Task
 from lingualign.pipeline.scoring import candidates
-from lingualign.pipeline.tables import by_prompt, read_responses, read_scores
+from lingualign.pipeline.tables import Table
 from lingualign.pipeline.translating import make_likelihood, make_translator
-from lingualign.records import Score
+from lingualign.records import RESPONSES, SCORES, Response, Score
 from lingualign.settings import load_reward, part_options
 
 if TYPE_CHECKING:
     from lingualign.rewards import ImplicitReward, Reward, Tools
+    from lingualign.rewards.base import Reads
     from lingualign.rewards.implicit import Context
 
 IMPLICIT = "implicit"
@@ -79,6 +80,12 @@ def reward_reads_reference(config: RunConfig) -> bool:
     module = load_reward(config)
     asks = getattr(module, "reads_reference", lambda settings: True)
     return bool(asks(part_options(config, "reward")))
+
+
+def reward_reads(config: RunConfig) -> Reads:
+    """Which other responses to a prompt the reward reads; see `lingualign.rewards.base`."""
+    reads: Reads = getattr(load_reward(config), "READS", "all")
+    return reads
 
 
 def run_reads_reference(config: RunConfig) -> bool:
@@ -149,14 +156,19 @@ def check_reward(bench: Bench, plan: Plan, iteration: Iteration, responses: Path
             if labelled:
                 reward = make_reward(bench, iteration.policy.path, iteration.reward_reference.path)
                 accuracy[config.source_language] = (labelled_accuracy(reward, labelled), len(labelled))
-        health = reward_health(
-            read_responses(responses),
-            read_scores(scores),
-            check,
-            accuracy,
-            config.pairs.length_control.unit,
-        )
-        write_json(path, {language: asdict(health[language]) for language in config.languages})
+        answered: Table[Response] = Table(responses, RESPONSES, iteration.prompts)
+        scored: Table[Score] = Table(scores, SCORES, iteration.prompts)
+        health = {}
+        for language in config.languages:
+            found = reward_health(
+                answered.rows(language),
+                scored.rows(language),
+                [score for score in check if score["language"] == language],
+                accuracy,
+                config.pairs.length_control.unit,
+            )
+            health[language] = asdict(found[language])
+        write_json(path, health)
         task.update(1)
 
     stage = plan.stage(iteration.name("health"))
@@ -174,8 +186,13 @@ def _second_scores(bench: Bench, iteration: Iteration, responses: Path) -> list[
     config, prompts = bench.config, iteration.prompts
     context = CHECK_CONTEXT[config.reward.context]
     reward = implicit_reward(bench, iteration.policy.path, iteration.reward_reference.path, context)
-    answers = by_prompt(read_responses(responses))
+    table: Table[Response] = Table(responses, RESPONSES, prompts)
     sample = prompts.ids[:: -(-len(prompts) // CHECKED_PROMPTS)]
+    answers = {
+        (language, prompt_id): rows
+        for language in prompts.by_language
+        for prompt_id, rows in table.read(language, sample).items()
+    }
     batch = [
         candidates(config.source_language, prompts, answers, language, prompt_id)
         for language in config.target_languages

@@ -12,6 +12,7 @@ from lingualign.errors import InputError
 from lingualign.export.model_card import write_model_card
 from lingualign.pipeline.bench import Bench, open_bench
 from lingualign.pipeline.files import read_json, write_json
+from lingualign.pipeline.inputs import tell_left_out
 from lingualign.pipeline.log_file import run_log
 from lingualign.pipeline.measuring import (
     describe_measures,
@@ -22,7 +23,7 @@ from lingualign.pipeline.measuring import (
 from lingualign.pipeline.pairing import choose_pairs
 from lingualign.pipeline.plan import REWARD, Iteration, Plan
 from lingualign.pipeline.progress import Reporter, Silent
-from lingualign.pipeline.rewarding import check_reward, fit_reward, make_reward
+from lingualign.pipeline.rewarding import check_reward, fit_reward, make_reward, reward_reads
 from lingualign.pipeline.sampling import Decoding, sample_responses
 from lingualign.pipeline.scoring import score_responses
 from lingualign.pipeline.tracked_measures import track_measures
@@ -68,6 +69,7 @@ def run_checked(
         The content of `measures.json`.
     """
     with open_bench(checked, reporter or Silent(), shared_with) as bench, run_log(bench.folder, checked):
+        tell_left_out(bench.folder.reporter, checked.prompts.too_long, checked.prompts.left_out_rows)
         measure_policy(bench, checked.plan, checked.prompts.heldout, 0)
         for iteration in checked.plan.iterations:
             run_iteration(bench, checked, iteration)
@@ -91,6 +93,7 @@ def run_iteration(bench: Bench, checked: CheckedRun, iteration: Iteration) -> No
             prompts,
             Decoding(sampling.n, sampling.temperature, sampling.top_p, sampling.max_new_tokens),
             draw=iteration.name("responses"),
+            iteration=iteration.number - 1,
         )
     if responses is not None and plan.has(iteration.name("scores")):
         fitted = None
@@ -102,6 +105,7 @@ def run_iteration(bench: Bench, checked: CheckedRun, iteration: Iteration) -> No
             partial(make_reward, policy=policy, reference=iteration.reward_reference.path, fitted=fitted),
             prompts,
             responses,
+            reads=reward_reads(bench.config),
         )
         check_reward(bench, plan, iteration, responses, scores)
     pairs = choose_pairs(bench, plan.stage(iteration.name("pairs")), policy, prompts, responses, scores)

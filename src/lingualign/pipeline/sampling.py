@@ -1,21 +1,22 @@
-"""The stage that samples responses."""
+"""The stage that samples responses, by whoever `sampling.backend` names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lingualign.config import RunConfig
 from lingualign.pipeline.bench import Bench, Workbench
 from lingualign.pipeline.fingerprints import digest
-from lingualign.pipeline.folder import Chunk, Progress, Stage, split_chunks
+from lingualign.pipeline.folder import Chunk, ChunkProgress, Compute, Progress, Row, Stage, split_chunks
 from lingualign.pipeline.work import compute_with
 from lingualign.records import RESPONSES, Response
 
 if TYPE_CHECKING:
-    from lingualign.prompts import ParallelPrompts, Prompt
-    from lingualign.sampling import Sampler
+    from lingualign.prompts import ChatFormat, ParallelPrompts, Prompt
+    from lingualign.sampling import Sampler, ServerSampler
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class SamplingWork:
         prompts: What is asked.
         decoding: How.
         seed: Of the draw.
+        iteration: That trained the policy, 0 for the one a run starts from.
         anywhere: Whether workers of a cluster may sample.
     """
 
@@ -51,6 +53,7 @@ class SamplingWork:
     prompts: ParallelPrompts
     decoding: Decoding
     seed: int
+    iteration: int = 0
     anywhere: bool = True
 
     def __getstate__(self) -> dict[str, object]:
@@ -64,7 +67,7 @@ class SamplingWork:
 
     def open(self, bench: Workbench) -> Callable[[Sequence[Prompt], Progress], list[Response]]:
         """Loads the policy."""
-        sampler = make_sampler(bench, self.policy)
+        sampler = make_sampler(bench, self.policy, self.iteration)
         decoding = self.decoding
 
         def sample(prompts: Sequence[Prompt], progress: Progress) -> list[Response]:
@@ -89,6 +92,7 @@ def sample_responses(
     prompts: ParallelPrompts,
     decoding: Decoding,
     draw: str,
+    iteration: int,
 ) -> Path:
     """Samples responses to every prompt in every language.
 
@@ -99,20 +103,121 @@ def sample_responses(
         prompts: What is asked.
         decoding: How.
         draw: Names the draw; the sampler's seed is made of it and the run's.
+        iteration: That trained the policy, 0 for the one the run starts from.
 
     Returns:
         Folder of RESPONSES parts.
     """
-    work = SamplingWork(policy, prompts, decoding, draw_seed(bench.config.seed, draw))
+    served = bench.config.sampling.backend == "server"
+    seed = draw_seed(bench.config.seed, draw)
+    work = SamplingWork(policy, prompts, decoding, seed, iteration, anywhere=not served)
     chunks = split_chunks(list(prompts.by_language), len(prompts), bench.config.sampling.chunk_prompts)
-    return bench.folder.chunks(stage, chunks, RESPONSES, compute_with(work, bench))
+    if not served:
+        return bench.folder.chunks(stage, chunks, RESPONSES, compute_with(work, bench))
+    kept = f"{stage.name}.answers"  # a file a chunk, until its part is there
+    compute = compute_by_servers(work, bench, stage, bench.folder.folder / kept)
+    return bench.folder.chunks(stage, chunks, RESPONSES, compute, scratch=kept)
 
 
-def make_sampler(bench: Workbench, policy: Path) -> Sampler:
-    """The sampler that `sampling.backend` names, with a policy."""
-    from lingualign.sampling import TransformersSampler
+def compute_by_servers(work: SamplingWork, bench: Bench, stage: Stage, kept: Path) -> Compute:
+    """Has servers sample: many chunks at a time, so that no server waits for the last answers of one.
 
+    Args:
+        work: What is sampled.
+        bench: The tools.
+        stage: Of the run, for what the user is told.
+        kept: Folder for the answers of chunks that are not complete.
+    """
+
+    def compute(chunks: Sequence[Chunk], progress: ChunkProgress) -> Iterator[tuple[Chunk, Iterable[Row]]]:
+        from lingualign.sampling.server import Batch
+
+        sampler = server_sampler(bench.config, work.policy, work.iteration, bench.chat)
+
+        def told(number: int, done: int, total: int) -> None:
+            progress(chunks[number], done, total)
+            while sampler.notes:
+                bench.folder.reporter.note(f"{stage.name}: {sampler.notes.pop(0)}")
+
+        answered = sampler.sample_batches(
+            (
+                Batch(prompts, kept / f"{chunk.filename}.jsonl")
+                for chunk, prompts in zip(chunks, work.items(chunks), strict=True)
+            ),
+            n=work.decoding.n,
+            temperature=work.decoding.temperature,
+            top_p=work.decoding.top_p,
+            max_new_tokens=work.decoding.max_new_tokens,
+            seed=work.seed,
+            progress=told,
+        )
+        for number, rows in answered:
+            yield chunks[number], [response for responses in rows for response in responses]
+        if sampler.refused:
+            bench.folder.reporter.warn(
+                f"{stage.name}: {sampler.refused} responses were refused by the servers, or not to be had; "
+                "they are recorded as empty and cut (finish_reason length)."
+            )
+
+    return compute
+
+
+def make_sampler(bench: Workbench, policy: Path, iteration: int = 0) -> Sampler:
+    """The sampler that `sampling.backend` names, with a policy.
+
+    Args:
+        bench: The tools.
+        policy: Folder of the model that answers.
+        iteration: That trained it, 0 for the one a run starts from.
+    """
+    from lingualign.sampling import TransformersSampler, VllmSampler
+
+    if bench.config.sampling.backend == "server":
+        return server_sampler(bench.config, policy, iteration, bench.chat)
+    if bench.config.sampling.backend == "vllm":
+        return VllmSampler(bench.models.engine(policy), policy, bench.chat)
     return TransformersSampler(bench.models.get(policy), bench.chat, bench.config.sampling.batch_tokens)
+
+
+def server_sampler(config: RunConfig, policy: Path, iteration: int, chat: ChatFormat) -> ServerSampler:
+    """The servers of `sampling.server`, with a policy under the name that it has there.
+
+    Raises:
+        InputError: An address, the key or a setting cannot be used.
+    """
+    from lingualign.sampling import ServerSampler
+    from lingualign.sampling.adapters import adapter_loader, how_to_serve
+    from lingualign.servers import ServerPool
+
+    settings = config.sampling.server
+    model = settings.model_of(policy, iteration)
+    pool = ServerPool(
+        settings.urls,
+        model,
+        api_key_env=settings.api_key_env,
+        concurrency=settings.concurrency,
+        retries=settings.retries,
+        timeout=settings.timeout,
+        prepare=adapter_loader(policy, model) if settings.load_adapters else None,
+        serve=how_to_serve(policy, model, settings.load_adapters),
+    )
+    return ServerSampler(pool, chat, settings.extra)
+
+
+def check_sampler(config: RunConfig) -> None:
+    """Checks whoever samples, without loading a model or asking a server.
+
+    Raises:
+        InputError: An address or a key cannot be used, or a package is missing.
+    """
+    from lingualign.sampling.vllm_backend import check_vllm
+    from lingualign.servers import ServerPool
+
+    settings = config.sampling.server
+    if config.sampling.backend == "server":
+        ServerPool(settings.urls, settings.model, api_key_env=settings.api_key_env)
+    elif config.sampling.backend == "vllm":
+        check_vllm()
 
 
 def draw_seed(seed: int, draw: str) -> int:

@@ -6,13 +6,14 @@ command resumes in it, and another configuration is refused.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lingualign.config import NO_REWARD, RunConfig
 from lingualign.errors import InputError
@@ -22,7 +23,15 @@ from lingualign.pipeline.bench import Bench
 from lingualign.pipeline.files import write_json
 from lingualign.pipeline.fingerprints import ModelDigests, digest, prompts_digest
 from lingualign.pipeline.folder import RunFolder, Stage, open_run_folder, part_files
-from lingualign.pipeline.inputs import LAB_PROMPTS, all_prompts, load_heldout, prompts_from_lab, short_prompts
+from lingualign.pipeline.inputs import (
+    LAB_PROMPTS,
+    all_prompts,
+    load_heldout,
+    prompts_from_lab,
+    short_prompts,
+    tell_left_out,
+)
+from lingualign.pipeline.integrity import sha256
 from lingualign.pipeline.judging import check_judge
 from lingualign.pipeline.labelled import labelled_files, labelled_sources
 from lingualign.pipeline.manifest import Manifest
@@ -40,14 +49,16 @@ from lingualign.pipeline.rewarding import (
     make_reward,
     needs_fit,
     policy_and_reference,
+    reward_reads,
     reward_reads_reference,
 )
-from lingualign.pipeline.sampling import Decoding, sample_responses
+from lingualign.pipeline.sampling import Decoding, check_sampler, sample_responses
 from lingualign.pipeline.scoring import score_responses
-from lingualign.pipeline.tables import by_prompt, read_responses
+from lingualign.pipeline.tables import read_keys
 from lingualign.pipeline.training import read_pairs, reference_logprobs, train_policy
 from lingualign.pipeline.validate import check_run_folder, positions
 from lingualign.prompts import ChatFormat, ParallelPrompts
+from lingualign.records import RESPONSES
 from lingualign.settings import dump_config, pairing_reads
 
 
@@ -58,8 +69,9 @@ def sample(config: RunConfig, output: Path, reporter: Reporter) -> Path:
         Folder of RESPONSES parts.
     """
     config = _placed(config, output)
+    check_sampler(config)
     policy, chat = resolve_spec(config.policy), _chat(config)
-    prompts = short_prompts(config, chat, positions(policy))
+    prompts = short_prompts(config, chat, positions(policy), reporter)
     prompts = prompts.slice(0, config.data.limit or (LAB_PROMPTS if prompts_from_lab(config) else None))
     with _bench(config, chat, reporter) as (bench, digests):
         stage = _stage(
@@ -67,7 +79,8 @@ def sample(config: RunConfig, output: Path, reporter: Reporter) -> Path:
         )
         settings = config.sampling
         decoding = Decoding(settings.n, settings.temperature, settings.top_p, settings.max_new_tokens)
-        return sample_responses(bench, stage, policy, prompts, decoding, draw="iteration-1/responses")
+        draw = "iteration-1/responses"
+        return sample_responses(bench, stage, policy, prompts, decoding, draw, iteration=0)
 
 
 def score(config: RunConfig, responses: Path, output: Path, reporter: Reporter) -> Path:
@@ -84,7 +97,7 @@ def score(config: RunConfig, responses: Path, output: Path, reporter: Reporter) 
         raise InputError("reward.kind is none: there is nothing to score.", "Choose a reward.")
     policy, reference = policy_and_reference(config, reward_reads_reference(config))
     chat = _chat(config)
-    prompts = _answered(config, responses)
+    prompts = _answered(config, responses, reporter)
     with _bench(config, chat, reporter) as (bench, digests):
         stage = _stage(
             "scores",
@@ -103,6 +116,7 @@ def score(config: RunConfig, responses: Path, output: Path, reporter: Reporter) 
             partial(make_reward, policy=policy, reference=reference, fitted=fitted),
             prompts,
             responses,
+            reads=reward_reads(config),
         )
 
 
@@ -124,9 +138,9 @@ def pair(
             raise InputError(f"pairs.kind={config.pairs.kind} reads {name}.", f"Give them: --{name} PATH.")
     policy, chat = resolve_spec(config.policy), _chat(config)
     if responses is not None and "responses" in reads:
-        prompts = _answered(config, responses)
+        prompts = _answered(config, responses, reporter)
     else:
-        prompts = short_prompts(config, chat, positions(policy))
+        prompts = short_prompts(config, chat, positions(policy), reporter)
     with _bench(config, chat, reporter) as (bench, digests):
         stage = _stage(
             "pairs",
@@ -169,7 +183,8 @@ def measure(config: RunConfig, model: Path, output: Path, reporter: Reporter) ->
     check_compatible(config.policy, str(model), trust_remote_code=config.trust_remote_code)
     chat, kind = _chat(config), judge_kind(config)
     check_judge(config, kind)
-    heldout = load_heldout(config, chat, positions(start, measured))
+    check_sampler(config)
+    heldout = load_heldout(config, chat, positions(start, measured), reporter)
     with _bench(config, chat, reporter) as (bench, digests):
         refs = [ModelRef(folder, digests(folder)) for folder in (start, measured, initial)]
         judge = judge_fingerprint(config, kind, refs[0], refs[2], digests)
@@ -189,6 +204,7 @@ def measure(config: RunConfig, model: Path, output: Path, reporter: Reporter) ->
                     ref.path,
                     heldout,
                     decoding,
+                    number,
                     start=refs[0],
                     reference=refs[2],
                     starting=output / measure_name(0, decoding),
@@ -257,7 +273,7 @@ def table_digest(path: Path) -> str:
     files = part_files(path) if path.is_dir() else [path]
     if not files or not all(file.is_file() for file in files):
         raise InputError(f"{path}: no such file, or a folder without part-*.parquet files.")
-    return digest([hashlib.sha256(file.read_bytes()).hexdigest() for file in files])
+    return digest([sha256(file) for file in files])
 
 
 def _placed(config: RunConfig, output: Path) -> RunConfig:
@@ -272,23 +288,30 @@ def _chat(config: RunConfig) -> ChatFormat:
     return ChatFormat(tokenizer, config.base_model_prompts)
 
 
-def _answered(config: RunConfig, responses: Path) -> ParallelPrompts:
+def _answered(config: RunConfig, responses: Path, reporter: Reporter) -> ParallelPrompts:
     """The run's prompts that responses answer, every one of them in every language of the run."""
-    rows = by_prompt(read_responses(responses))
-    ids = list(dict.fromkeys(prompt_id for language, prompt_id in rows if language in config.languages))
+    keys = read_keys(responses, RESPONSES)
+    asked = np.array([language in config.languages for language in keys.languages], bool)[keys.language]
+    numbers, rows = np.unique(keys.prompt[asked], return_index=True)
+    ids = [keys.ids[number] for number in numbers[np.argsort(rows)]]
+    others = np.bincount(keys.language[~asked], minlength=len(keys.languages)).tolist()
+    left_out = [f"{n} responses in {code}" for code, n in zip(keys.languages, others, strict=True) if n]
+    if left_out:
+        reporter.warn(f"{responses}: left out are {', '.join(left_out)}; the run has no such language.")
     prompts = all_prompts(config)
-    unknown = [prompt_id for prompt_id in ids if prompt_id not in set(prompts.ids)]
+    tell_left_out(reporter, 0, prompts.left_out_rows)
+    known = set(prompts.ids)
+    unknown = [prompt_id for prompt_id in ids if prompt_id not in known]
     if unknown:
         raise InputError(
             f"{responses}: {len(unknown)} prompts are not in {config.prompts}, {unknown[0]!r} for one.",
             "Give the prompts that were answered: prompts=PATH.",
         )
-    lacking = [
-        (language, prompt_id)
-        for language in config.languages
-        for prompt_id in ids
-        if (language, prompt_id) not in rows
-    ]
+    lacking = []
+    for language in config.languages:
+        number = keys.languages.index(language) if language in keys.languages else -1
+        there = {keys.ids[found] for found in np.unique(keys.prompt[keys.language == number])}
+        lacking += [(language, prompt_id) for prompt_id in ids if prompt_id not in there]
     if lacking or not ids:
         example = f", {lacking[0][1]!r} in {lacking[0][0]} for one" if lacking else ""
         raise InputError(

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, cast
 
+from pydantic import TypeAdapter
+
+from lingualign.config import RunConfig
 from lingualign.errors import InputError
+from lingualign.launching.processes import LOCK, check_launch, is_launched, launch, wait_for_workers
+from lingualign.models import resolve_device
 from lingualign.pipeline.bench import Bench
-from lingualign.pipeline.files import write_json
+from lingualign.pipeline.files import write_json, write_text
 from lingualign.pipeline.folder import Stage
 from lingualign.pipeline.progress import Task
+from lingualign.prompts import ChatFormat
 from lingualign.records import PAIRS, REFERENCE_LOGPS, Pair, read_table, write_table
+
+if TYPE_CHECKING:
+    from lingualign.training import TrainingResult
+    from lingualign.training.trainer import OnStep
 
 
 def read_pairs(path: Path) -> list[Pair]:
@@ -52,14 +64,90 @@ def reference_logprobs(bench: Bench, stage: Stage, reference: Path, pairs: Path)
     return bench.folder.file(stage, f"{stage.name}.parquet", make, unit="sequences")
 
 
+@dataclass(frozen=True)
+class TrainingJob:
+    """All that one training is made from, as plain values: any process on this machine can do it.
+
+    Attributes:
+        config: Of the run.
+        policy: Folder of the model to start from.
+        pairs: File of PAIRS.
+        reference: File of REFERENCE_LOGPS; None where there is no preference term.
+        model: Folder of the trained model.
+        log: File for the metrics of every step.
+    """
+
+    config: RunConfig
+    policy: Path
+    pairs: Path
+    reference: Path | None
+    model: Path
+    log: Path
+
+    @property
+    def lock(self) -> Path:
+        """The lock of the processes that train, if there are any, beside their checkpoints."""
+        return self.model.parent / "checkpoints" / LOCK
+
+    def run(self, chat: ChatFormat, on_step: OnStep, warn: Callable[[str], None]) -> TrainingResult:
+        """Trains in this process, or as one of those that `accelerate launch` has started."""
+        from lingualign.training import train
+
+        config = self.config
+        return train(
+            config.training,
+            read_pairs(self.pairs),
+            None if self.reference is None else read_table(self.reference, REFERENCE_LOGPS),
+            policy=self.policy,
+            chat=chat,
+            output=self.model.parent,
+            seed=config.seed,
+            device=config.device,
+            dtype=config.dtype,
+            trust_remote_code=config.trust_remote_code,
+            source_language=config.source_language,
+            on_step=on_step,
+            on_log=lambda log: write_json(self.log, log),
+            on_warn=warn,
+        )
+
+    def launch(self, on_step: OnStep, warn: Callable[[str], None]) -> list[str]:
+        """Trains in the processes of `training.launch`, to the same model.
+
+        Returns:
+            Ids of the pairs left out for their length.
+        """
+        overlong: list[str] = []
+
+        def on_event(kind: str, value: Any) -> None:
+            if kind == "step":
+                on_step(*value)
+            elif kind == "warning":
+                warn(value)
+            elif kind == "overlong":
+                overlong.extend(value)
+
+        with TemporaryDirectory(prefix="lingualign-") as folder:
+            file = Path(folder) / "job.json"
+            write_text(file, TypeAdapter(TrainingJob).dump_json(self).decode())
+            launch(
+                "lingualign.pipeline.training_worker",
+                [str(file)],
+                self.config.training.launch,
+                cpu=resolve_device(self.config.device).type == "cpu",
+                lock=self.lock,
+                on_event=on_event,
+                on_restart=warn,
+            )
+        return overlong
+
+
 def train_policy(bench: Bench, stage: Stage, policy: Path, pairs: Path, reference: Path | None) -> Path:
     """Trains a policy on pairs, against the reference's log-probs where there is a preference term.
 
     Returns:
         The model folder, of the stage's name; beside it `training.json`, the metrics of every step.
     """
-    from lingualign.training import train
-
     config = bench.config
     scratch, log = (str(Path(stage.name).with_name(name)) for name in ("checkpoints", "training.json"))
     bench.models.keep()  # training loads its own copy and needs the room
@@ -68,24 +156,17 @@ def train_policy(bench: Bench, stage: Stage, policy: Path, pairs: Path, referenc
         def on_step(done: int, total: int, metrics: Mapping[str, float]) -> None:
             task.update(done, total, f"loss {metrics['loss']:.3f}")
 
-        result = train(
-            config.training,
-            read_pairs(pairs),
-            None if reference is None else read_table(reference, REFERENCE_LOGPS),
-            policy=policy,
-            chat=bench.chat,
-            output=path.parent,
-            seed=config.seed,
-            device=config.device,
-            dtype=config.dtype,
-            trust_remote_code=config.trust_remote_code,
-            source_language=config.source_language,
-            on_step=on_step,
-            on_log=lambda steps: write_json(bench.folder.folder / log, {"steps": steps}),
-        )
-        if result.overlong:
-            bench.folder.reporter.warn(
-                f"{stage.name}: {len(result.overlong)} pairs are longer than training.max_length="
+        job = TrainingJob(config, policy, pairs, reference, path, bench.folder.folder / log)
+        warn = bench.folder.reporter.warn
+        if is_launched(config.training.launch):
+            check_launch(config.training, config.device)
+            overlong = job.launch(on_step, warn)
+        else:
+            wait_for_workers(job.lock)  # of an earlier start with other settings
+            overlong = job.run(bench.chat, on_step, warn).overlong
+        if overlong:
+            warn(
+                f"{stage.name}: {len(overlong)} pairs are longer than training.max_length="
                 f"{config.training.max_length} tokens and were left out."
             )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lingualign.config import RunConfig
 from lingualign.errors import InputError
 from lingualign.models import load_tokenizer, resolve_spec
+from lingualign.paths import user_path
 from lingualign.pipeline.bench import Bench, Workbench
 from lingualign.pipeline.progress import Task
 from lingualign.prompts import ChatFormat
@@ -23,7 +24,7 @@ from lingualign.translation import (
 )
 
 if TYPE_CHECKING:
-    from lingualign.pairs.base import Translate
+    from lingualign.pairs.sources import Translate
     from lingualign.translation.policy import PolicyTranslator
     from lingualign.translation.seq2seq import Seq2SeqTranslator
 
@@ -44,7 +45,7 @@ def check_translation(config: RunConfig) -> None:
         resolve_spec(settings.model)
     if settings.kind == "model":
         resolve_spec(str(settings.model))
-    if settings.kind == "file" and not Path(str(settings.path)).expanduser().is_file():
+    if settings.kind == "file" and not user_path(str(settings.path)).is_file():
         raise InputError(f"translation.path: {settings.path}: no such file.")
 
 
@@ -62,7 +63,7 @@ def make_translator(bench: Workbench, policy: Path) -> Translator:
     if settings.kind == "lab":
         return ExactTranslator()
     if settings.kind == "file":
-        return FileTranslator(Path(str(settings.path)).expanduser())
+        return FileTranslator(user_path(str(settings.path)))
     inner = _server(bench) if settings.kind == "server" else _model(bench, policy)
     return MaskingTranslator(inner) if settings.mask else inner
 

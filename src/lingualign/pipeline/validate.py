@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-
+from lingualign.accidents import free_bytes, nearest_folder, writing
 from lingualign.config import NO_REWARD, RunConfig
 from lingualign.errors import InputError
 from lingualign.languages import resolve
 from lingualign.measures.judges import LABELS, judge_kind
-from lingualign.models import base_folder, load_tokenizer, parameters_in
-from lingualign.pipeline.files import read_json
+from lingualign.models import base_folder, load_tokenizer, parameters_in, read_object
 from lingualign.pipeline.fingerprints import ModelDigests
-from lingualign.pipeline.folder import check_fingerprint, other_configuration, part_files
+from lingualign.pipeline.folder import check_fingerprint, other_configuration
 from lingualign.pipeline.inputs import RunPrompts, load_prompts
+from lingualign.pipeline.integrity import find_corrupt
 from lingualign.pipeline.judging import check_judge, make_reader
 from lingualign.pipeline.labelled import labelled_prompts, load_labelled
 from lingualign.pipeline.manifest import Manifest
-from lingualign.pipeline.plan import EXECUTION, EXECUTION_SECTIONS, REWARD, Plan, make_plan
+from lingualign.pipeline.plan import EXECUTION, EXECUTION_SECTIONS, Plan, make_plan
+from lingualign.pipeline.ray_cluster import check_cluster
 from lingualign.pipeline.rewarding import needs_fit, policy_and_reference, run_reads_reference
+from lingualign.pipeline.sampling import check_sampler
 from lingualign.pipeline.translating import check_translation
 from lingualign.prompts import ChatFormat
-from lingualign.records import PAIRS, REFERENCE_LOGPS, RESPONSES, SCORES, read_table
 from lingualign.settings import (
     complete_options,
     load_config,
@@ -68,15 +67,20 @@ class CheckedRun:
 
 
 def validate(
-    config: RunConfig, recompute_corrupt: bool = False, twin: CheckedRun | None = None
+    config: RunConfig,
+    recompute_corrupt: bool = False,
+    twin: CheckedRun | None = None,
+    deep: bool = False,
 ) -> CheckedRun:
     """Checks a run. Reads files and tokenizers; loads no model and writes nothing.
 
     Args:
         config: Of the run.
-        recompute_corrupt: Damaged files in the run folder are to be made again instead of an error.
+        recompute_corrupt: Damaged files in the run folder are to be made again instead of an error. They are
+            looked for as with `deep`.
         twin: A checked run that differs in its seed and its folder alone: its prompts are taken, and its
             hashes of models.
+        deep: Read large files of the run folder too that look unchanged.
 
     Raises:
         InputError: Something is wrong: languages, models, chat template, prompts, the run folder, or the
@@ -91,6 +95,8 @@ def validate(
     )
     judge = judge_kind(config)
     check_judge(config, judge)
+    check_sampler(config)
+    check_cluster(config)
     make_reader(config, config.languages)  # what measuring reads answers with may be missing
     check_trackers(config.training.report_to)
     config = complete_options(config)
@@ -110,10 +116,10 @@ def validate(
     )
     for name in plan.fingerprints:
         check_fingerprint(config.run_folder, manifest.stages.get(name), plan.stage(name))
-    corrupt = find_corrupt(config.run_folder)
+    corrupt = find_corrupt(config.run_folder, deep or recompute_corrupt)
     if corrupt and not recompute_corrupt:
         raise InputError(
-            "\n".join(f"{path}: damaged, it cannot be read." for path in corrupt),
+            "\n".join(f"{path}: damaged, it is not what the run wrote." for path in corrupt),
             "Run the same command with --recompute-corrupt to make it again.",
         )
     done = [name for name, record in manifest.stages.items() if record.status == "done"]
@@ -159,8 +165,9 @@ def positions(*folders: Path) -> int | None:
     """Most tokens that all the models take, read from their configurations; None where none of them says."""
     limits = []
     for folder in folders:
-        config = json.loads((base_folder(folder) / "config.json").read_text(encoding="utf-8"))
-        limit = config.get("text_config", config).get("max_position_embeddings")
+        config = read_object(base_folder(folder) / "config.json")
+        inner = config.get("text_config", config)
+        limit = inner.get("max_position_embeddings") if isinstance(inner, dict) else None
         limits += [limit] if isinstance(limit, int) else []
     return min(limits, default=None)
 
@@ -179,6 +186,7 @@ def describe(checked: CheckedRun) -> dict[str, object]:
         "held_out_prompts": len(prompts.heldout),
         "left_out_too_long": prompts.too_long,
         "left_out_missing": prompts.missing,
+        "left_out_rows": ", ".join(f"{count} {why}" for why, count in prompts.left_out_rows.items()) or "none",
         "untranslated": sum(prompts.untranslated.values()),
         "responses": sum(
             len(used) * len(config.languages) * config.sampling.n
@@ -240,50 +248,6 @@ def flat_settings(config: RunConfig) -> dict[str, object]:
     return flat
 
 
-def find_corrupt(folder: Path) -> list[Path]:
-    """The files of a run folder that cannot be read back whole."""
-    corrupt = []
-    for schema, paths in _tables(folder):
-        for path in paths:
-            try:
-                read_table(path, schema)
-            except InputError:
-                corrupt.append(path)
-    for path in [*folder.glob("iteration-*/pairs.json"), *folder.glob("iteration-*/health.json")]:
-        try:
-            read_json(path)
-        except InputError:
-            corrupt.append(path)
-    for model in [*sorted(folder.glob("iteration-*/model")), folder / REWARD]:
-        if not all(_whole_weights(path) for path in model.glob("*.safetensors")):
-            corrupt.append(model)
-    return corrupt
-
-
-def _tables(folder: Path) -> list[tuple[pa.Schema, list[Path]]]:
-    """Every Parquet file that a run makes, by schema."""
-    found: dict[str, list[Path]] = {}
-    for parts in [*folder.glob("iteration-*/*/"), *folder.glob("measures/iteration-*/*/")]:
-        name = "scores" if parts.name.endswith("-judged") else parts.name
-        kind = "responses" if name in ("sampled", "greedy") else name
-        found.setdefault(kind, []).extend(part_files(parts))
-    return [
-        (RESPONSES, sorted(found.get("responses", []))),
-        (SCORES, sorted(found.get("scores", []))),
-        (PAIRS, sorted(folder.glob("iteration-*/pairs.parquet"))),
-        (REFERENCE_LOGPS, sorted(folder.glob("iteration-*/reference.parquet"))),
-    ]
-
-
-def _whole_weights(path: Path) -> bool:
-    """Whether a safetensors file is as long as its header says."""
-    try:
-        parameters_in(path)
-        return True
-    except InputError:
-        return False
-
-
 def estimate_disk(config: RunConfig, prompts: RunPrompts, policy: Path, done: list[str]) -> int:
     """An upper estimate of the bytes that a run will still write."""
     # In float32, as checkpoints hold them whatever the files do.
@@ -300,15 +264,14 @@ def estimate_disk(config: RunConfig, prompts: RunPrompts, policy: Path, done: li
 
 
 def check_disk(folder: Path, needed: int) -> None:
-    """Refuses to start where the estimate does not fit.
+    """Refuses to start where nothing can be written, or where the estimate does not fit.
 
     Raises:
-        InputError: The disk under the folder has less free space than needed.
+        InputError: The folder cannot be written, or the disk under it has less free space than needed.
     """
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    free = shutil.disk_usage(existing).free
+    with writing(folder), tempfile.TemporaryFile(dir=nearest_folder(folder)):  # has no name: nothing is left
+        pass
+    free = free_bytes(folder)
     if free < needed:
         raise InputError(
             f"{folder}: the run may need {needed / 1e9:.1f} GB, and the disk has {free / 1e9:.1f} GB free.",

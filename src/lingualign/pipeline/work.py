@@ -40,6 +40,7 @@ def compute_with(work: ChunkWork, bench: Workbench) -> Compute:
     if bench.config.executor == "ray" and work.anywhere:
         from lingualign.pipeline.ray_executor import compute_on_ray
 
+        bench.models.keep()  # the memory is the workers' now
         return compute_on_ray(work, bench.config)
     return compute_here(work, bench)
 

@@ -15,6 +15,17 @@ from jinja2 import TemplateError
 from lingualign.errors import InputError
 from lingualign.records import Message
 
+# What a template raises that refuses a conversation, that is wrong, or that the sandbox it runs in stops.
+REFUSALS = (
+    TemplateError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+
 _QUESTION: Message = {"role": "user", "content": "Question"}
 _ANSWER: Message = {"role": "assistant", "content": "SentinelAnswer"}
 
@@ -99,7 +110,7 @@ class ChatFormat:
                     add_generation_prompt=add_generation_prompt,
                 )
             )
-        except (TemplateError, ValueError, TypeError) as error:
+        except REFUSALS as error:
             roles = ", ".join(message["role"] for message in messages)
             raise InputError(
                 f"The chat template of {self._name} refuses a conversation of {roles}: {error}",

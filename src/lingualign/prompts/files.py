@@ -18,6 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lingualign.errors import InputError
+from lingualign.languages import resolve
+
+# What pyarrow raises for a damaged file: its own errors, text that is not UTF-8, dates out of range, names
+# that are there twice, and sizes that nobody has room for.
+UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,12 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def language_files(folder: Path, language: str) -> list[Path]:
-    """Files of a folder that are named after a language, of any kind that is read: `sw.jsonl`, `sw.csv`."""
+    """Files of a folder that are named after a language, of any kind that is read: `sw.jsonl`, `sw.csv`.
+
+    Raises:
+        InputError: The package does not know the language.
+    """
+    resolve(language)  # no code of a language leads out of the folder
     named = [folder / f"{language}{suffix}" for suffix in SUFFIXES]
     return [path for path in named if path.exists()]
 
@@ -74,7 +84,7 @@ def read_saved_dataset(path: Path) -> dict[str, list[Row]]:
         loaded = load_from_disk(str(path))
         splits = dict(loaded) if isinstance(loaded, DatasetDict) else {"": loaded}
         tables = {name: split.to_list() for name, split in splits.items()}
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowInvalid) as error:
+    except (*UNREADABLE, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: not a readable datasets folder ({error}).", "Save it again.") from error
     rows = {}
     for name, table in tables.items():
@@ -85,7 +95,12 @@ def read_saved_dataset(path: Path) -> dict[str, list[Row]]:
     return rows
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        InputError: There is no such file, it cannot be read, or it is not UTF-8.
+    """
     content = _bytes(path)
     try:
         return content.decode("utf-8-sig")
@@ -101,18 +116,20 @@ def _bytes(path: Path) -> bytes:
         raise InputError(f"{path}: no such file.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:  # no file can be called so
+        raise InputError(f"{str(path)!r}: no such file ({error}).") from None
 
 
 def _jsonl(path: Path) -> Iterator[Row]:
     # Not splitlines(): U+2028 and its like may stand inside a JSON string.
-    for number, line in enumerate(_text(path).split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
             place = f"{path}, line {number}"
             yield Row(place, _object(_parse(line, place, "Each line holds one JSON object."), place))
 
 
 def _json(path: Path) -> Iterator[Row]:
-    text = _text(path)
+    text = read_text(path)
     if not text.strip():
         return
     entries = _parse(text, str(path), "If each line is a record of its own, name the file .jsonl.")
@@ -125,11 +142,35 @@ def _json(path: Path) -> Iterator[Row]:
 
 def _parse(text: str, place: str, remedy: str) -> Any:
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except json.JSONDecodeError as error:
         problem = error.msg.removesuffix(" starting at")
         where = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
         raise InputError(f"{place}: malformed JSON at {where} ({problem}).", remedy) from error
+    except (ValueError, RecursionError) as error:  # a number of more than 4,300 digits; a million brackets
+        problem = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise InputError(f"{place}: JSON that cannot be read ({problem}).", remedy) from error
+    if "\\ud" in text or "\\uD" in text:
+        check_text(value, place)
+    return value
+
+
+def check_text(value: Any, place: str) -> None:
+    r"""Refuses half a surrogate pair (`"\ud83d"` alone), which JSON can write and no file can hold as text.
+
+    Raises:
+        InputError: There is one somewhere in the value.
+    """
+    if isinstance(value, dict):
+        for name, item in value.items():
+            check_text(item, f"{place}: field {name!r}")
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{place} has half a surrogate pair, which is no text ({error.reason}).",
+            "Whatever wrote it cut an emoji or another such character in two.",
+        ) from error
 
 
 def _object(value: Any, place: str) -> dict[str, Any]:
@@ -145,8 +186,12 @@ def _kind(value: Any) -> str:
 
 def _csv(path: Path) -> Iterator[Row]:
     # newline="" keeps the line breaks inside quoted cells as they are.
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
+        names = reader.fieldnames or ()
+        twice = [name for name in dict.fromkeys(names) if list(names).count(name) > 1]
+        if twice:
+            raise InputError(f"{path}: the column {twice[0]!r} is there twice.", "Leave one of them.")
         for fields in reader:
             further = fields.pop(None, None)
             breaks = sum(cell.count("\n") for cell in fields.values() if cell)
@@ -162,11 +207,12 @@ def _csv(path: Path) -> Iterator[Row]:
 
 
 def _parquet(path: Path) -> Iterator[Row]:
+    content = _bytes(path)
     try:
-        table = pq.read_table(io.BytesIO(_bytes(path))).to_pylist()
-    except (pa.ArrowException, OSError) as error:
+        rows = pq.read_table(io.BytesIO(content)).to_pylist()
+    except UNREADABLE as error:
         raise InputError(f"{path}: not a readable Parquet file ({error}).", "Write it again.") from error
-    for number, fields in enumerate(table, 1):
+    for number, fields in enumerate(rows, 1):
         yield Row(f"{path}, row {number}", fields)
 
 

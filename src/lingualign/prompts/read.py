@@ -7,6 +7,7 @@ taken as they are written, neither stripped nor cut.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ from typing import Any
 from lingualign.config import DataConfig
 from lingualign.errors import InputError
 from lingualign.languages import resolve
+from lingualign.paths import user_path
 from lingualign.prompts.files import (
     SUFFIXES,
     Row,
+    check_text,
     is_saved_dataset,
     language_files,
     read_rows,
@@ -55,11 +58,13 @@ class ParallelPrompts:
         ids: Of the prompts, in the order of the source language.
         by_language: The prompts of each language.
         left_out: Ids that some language lacked, where this was allowed.
+        left_out_rows: Rows of the files that are in no list, by the reason.
     """
 
     ids: list[str]
     by_language: dict[str, list[Prompt]]
     left_out: tuple[str, ...] = ()
+    left_out_rows: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for language, prompts in self.by_language.items():
@@ -81,7 +86,7 @@ class ParallelPrompts:
         """The prompts of some ids, in their order; KeyError where there is none."""
         positions = [self._position[prompt_id] for prompt_id in ids]
         chosen = {name: [prompts[i] for i in positions] for name, prompts in self.by_language.items()}
-        return ParallelPrompts(list(ids), chosen, self.left_out)
+        return ParallelPrompts(list(ids), chosen, self.left_out, self.left_out_rows)
 
     def slice(self, start: int, stop: int | None = None) -> ParallelPrompts:
         """The prompts from `start` to before `stop`, as Python slices."""
@@ -110,7 +115,8 @@ def read_prompts(
 
     Args:
         source: Path of the file or folder.
-        languages: BCP-47 codes to read. Rows and files of other languages are ignored.
+        languages: BCP-47 codes to read. Files of other languages are not looked at; rows of other languages
+            are left out and counted.
         source_language: The one whose ids and order the others must share.
         data: Names of the columns, and whether ids that a language lacks are left out. Its limits (`limit`,
             `max_prompt_tokens`) are for the caller to apply.
@@ -128,17 +134,22 @@ def read_prompts(
     """
     for language in languages:
         resolve(language)
-    path = Path(source).expanduser()
+    path = user_path(source)
     rows = _rows_by_language(path, languages, data)
     prompts = {language: _prompts(rows[language], language, data) for language in languages}
     ids = _common_ids(prompts, source_language, path, data.allow_missing)
     kept = set(ids)
+    missing = [prompt_id for by_id in prompts.values() for prompt_id in by_id if prompt_id not in kept]
+    left_out = {f"in {code}": len(found) for code, found in rows.items() if code not in languages}
+    if missing:
+        left_out["with an id that some language lacks"] = len(missing)
     return ParallelPrompts(
         ids=ids,
         by_language={
             language: [by_id[prompt_id] for prompt_id in ids] for language, by_id in prompts.items()
         },
-        left_out=tuple(sorted({prompt_id for by_id in prompts.values() for prompt_id in by_id} - kept)),
+        left_out=tuple(sorted(set(missing))),
+        left_out_rows=left_out,
     )
 
 
@@ -260,8 +271,9 @@ def _messages(row: Row, field: str) -> tuple[Message, ...]:
     if isinstance(value, str) and field == "messages":  # how a CSV file holds a conversation
         try:
             value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{row.place}: field 'messages' is not a JSON list ({error.msg}).") from error
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{row.place}: field 'messages' is not a JSON list ({error}).") from error
+        check_text(value, f"{row.place}: field 'messages'")
     if isinstance(value, str):
         further = row.fields.get("input") if field == "instruction" else None
         value = [{"role": "user", "content": f"{value}\n{further}" if further else value}]
@@ -284,10 +296,6 @@ def _message(value: Any, where: str) -> Message:
         raise InputError(f"{where} has a message of role {role!r}.", f"Known roles are {', '.join(ROLES)}.")
     if not content.strip():
         raise InputError(f"{where} is empty, or has an empty message.", "Remove the row in every language.")
-    try:
-        content.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(f"{where} has half a surrogate pair, which is no text ({error.reason}).") from error
     return Message(role=role, content=content)
 
 

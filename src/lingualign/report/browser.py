@@ -23,7 +23,7 @@ from lingualign.report.browser_iteration import Drawn, draw_pairs
 from lingualign.report.browser_pairs import dump
 from lingualign.report.browser_sample import AGAINST, CERTAIN, CHANCE, CONTEXTS, MOST, UNCERTAIN
 from lingualign.report.section import Section
-from lingualign.report.texts import visible
+from lingualign.texts import visible
 from lingualign.yaml_files import parse_yaml
 
 BUDGET = 2_400_000

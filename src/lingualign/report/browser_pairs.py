@@ -19,7 +19,7 @@ from lingualign.pairs.filters import Identifier
 from lingualign.records import Message
 from lingualign.report.browser_tables import REWARD, Known, PairColumns
 from lingualign.report.differences import differing
-from lingualign.report.texts import shorten, visible
+from lingualign.texts import shorten, visible
 
 PENALISED = "reward less length penalty"
 """What the choice was made by, where something was scored."""

@@ -14,7 +14,7 @@ import altair as alt
 from markupsafe import Markup
 
 from lingualign.report.svg import render
-from lingualign.report.texts import shorten, visible
+from lingualign.texts import shorten, visible
 
 WIDTH = 212  # of the plot; the names of rows take up to 120 more
 COLORS = ["var(--start)", "var(--series-1)", "var(--series-2)", "var(--series-3)"]

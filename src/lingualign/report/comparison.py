@@ -29,8 +29,8 @@ from lingualign.report.section import Section
 from lingualign.report.sections import verdict
 from lingualign.report.sections.configuration import all_seconds, seconds_by_kind
 from lingualign.report.sections.wins import win_rate
-from lingualign.report.source import Node, TracedRun, difference, language_name
-from lingualign.report.texts import visible
+from lingualign.report.source import Node, TracedRun, difference, language_name, reporting_on
+from lingualign.texts import visible
 
 _PREFIXES = ("A:", "B:")
 _NOWHERE = {"output", "recipe"}  # settings that say what a run is called, and nothing about what it does
@@ -48,14 +48,21 @@ def write_comparison(a: Path, b: Path, output: Path) -> Path:
         The file.
 
     Raises:
-        InputError: One of the folders is not of a run, or its run is not finished.
+        InputError: One of the folders is not of a run, its run is not finished, or its files are damaged.
     """
+    with reporting_on(a, b):
+        page = render(_page(a, b))
+    write_text(output, page)
+    return output
+
+
+def _page(a: Path, b: Path) -> Page:
     runs = [TracedRun(folder, prefix) for folder, prefix in zip((a, b), _PREFIXES, strict=True)]
     names = [
         Markup("{} ({})").format(letter[0], data_text(run.folder.resolve().name))
         for letter, run in zip(_PREFIXES, runs, strict=True)
     ]
-    page = Page(
+    return Page(
         "Comparison of two runs",
         "Two runs side by side",
         joined(names),
@@ -67,8 +74,6 @@ def write_comparison(a: Path, b: Path, output: Path) -> Path:
             _settings(runs, names),
         ],
     )
-    write_text(output, render(page))
-    return output
 
 
 def _verdicts(runs: list[TracedRun], names: list[Markup]) -> Section:

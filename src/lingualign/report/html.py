@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from lingualign.report.numbers import shown
 from lingualign.report.source import Node, language_name
-from lingualign.report.texts import visible
+from lingualign.texts import visible
 
 Cell = str | Markup
 _NARROW = 4  # columns of a table that fits beside a chart

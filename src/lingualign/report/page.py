@@ -28,7 +28,7 @@ from lingualign.report.sections import (
     verdict,
     wins,
 )
-from lingualign.report.source import TracedRun
+from lingualign.report.source import TracedRun, reporting_on
 
 FILE = "report.html"
 _TEMPLATES = "templates"
@@ -62,15 +62,16 @@ def write_report(run: Path, output: Path | None = None) -> Path:
         The file.
 
     Raises:
-        InputError: The folder is not of a run, or the run is not finished.
+        InputError: The folder is not of a run, the run is not finished, or its files are damaged.
 
     Example:
         >>> write_report(Path("runs/icr"))
         PosixPath('runs/icr/report.html')
     """
-    found = TracedRun(run)
     path = output or run / FILE
-    write_text(path, render(run_page(found)))
+    with reporting_on(run):
+        page = render(run_page(TracedRun(run)))
+    write_text(path, page)
     return path
 
 

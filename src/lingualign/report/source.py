@@ -12,6 +12,7 @@ functions below. In a pointer, `*` stands for every member and `10:20` for these
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,8 @@ from urllib.parse import quote
 from lingualign.errors import InputError
 from lingualign.languages import LANGUAGES
 from lingualign.pipeline.files import read_json
-from lingualign.yaml_files import parse_yaml
+from lingualign.pipeline.manifest import Manifest
+from lingualign.yaml_files import YamlError, parse_yaml
 
 MEASURES, MANIFEST, CONFIG = "measures.json", "manifest.json", "config.yaml"
 
@@ -169,8 +171,7 @@ class TracedRun:
         path = self.folder / name
         value = None
         if path.is_file():
-            yaml = path.suffix == ".yaml"
-            value = parse_yaml(path.read_text(encoding="utf-8")) if yaml else read_json(path)
+            value = _read_yaml(path) if path.suffix == ".yaml" else read_json(path)
         return Node(value, f"{self._prefix}{quote(name, safe='-_.~/')}#")
 
     def table(self, name: str) -> str:
@@ -230,7 +231,37 @@ class TracedRun:
 
     def stage(self, iteration: Node, name: str) -> str:
         """The path of a file of an iteration, relative to the run folder."""
-        return f"iteration-{iteration['iteration'].value}/{name}"
+        number = iteration["iteration"].value
+        if not isinstance(number, int):
+            raise InputError(f"{self.folder / MEASURES}: {number!r} is no iteration.")
+        return f"iteration-{number}/{name}"
+
+
+@contextmanager
+def reporting_on(*folders: Path) -> Iterator[None]:
+    """Turns what files raise that are not as a run writes them into an error that names their folder.
+
+    Raises:
+        InputError: Something in a folder is not what it should be.
+    """
+    try:
+        yield
+    except (InputError, OSError, MemoryError):
+        raise
+    except Exception as error:  # whatever the pages make of values that are missing, or of another type
+        where = " or ".join(map(str, folders))
+        raise InputError(
+            f"{where}: its files are not what a run writes, and no page can be made of them "
+            f"({type(error).__name__}: {error}).",
+            "If nobody has changed them, this is a defect of lingualign: please report it with its run.log.",
+        ) from error
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return parse_yaml(path.read_text(encoding="utf-8"))
+    except (YamlError, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}).", "Restore it, or run the run again.") from None
 
 
 def language_name(code: str) -> str:
@@ -250,8 +281,7 @@ def _unfinished(folder: Path) -> InputError:
     done = None
     manifest = folder / MANIFEST
     if manifest.is_file():
-        stages = read_json(manifest).get("stages", {})
-        done = [name for name, stage in stages.items() if stage.get("status") == "done"]
+        done = [name for name, stage in Manifest.read(manifest).stages.items() if stage.status == "done"]
     reached = f"; the last stage that is done is {done[-1]}" if done else "; no stage is done"
     return InputError(
         f"{folder}: the run is not finished, there is no {MEASURES}{reached}.",

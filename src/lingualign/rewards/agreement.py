@@ -40,6 +40,9 @@ if TYPE_CHECKING:  # takes seconds to import
     from torch import nn
 
 
+READS = "source"
+
+
 class Settings(Section):
     """Options of the agreement of hidden states."""
 

@@ -6,6 +6,8 @@ A new reward is one file in this folder, whose name is its `reward.kind`, with
 - `make(settings, tools)`, which gives the reward;
 - `reads_reference(settings)`, if it may not ask for `tools.reference`: where nothing does, a run
   needs none;
+- `READS`, which other responses to a prompt it reads beside those that it scores: "own" (none), "source" (those
+  in the source language and in the prompt's), or "all", if it does not say; it is given no others;
 - `check(settings, config)`, if anything can be wrong beyond the options: it raises an `InputError` before the
   run starts;
 - `needs_fit(settings)` and `fit(settings, tools, pairs, output, on_step)`, if it is trained on labelled pairs
@@ -19,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from lingualign.prompts import ChatFormat, Prompt
 from lingualign.records import Component, Message, Pair, Response, Score
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from lingualign.translation import Likelihood, Translator
 
 
+Reads = Literal["own", "source", "all"]
+
+
 @dataclass(frozen=True)
 class Candidates:
     """The responses to one prompt.
@@ -40,7 +45,8 @@ class Candidates:
         source_prompt: The same prompt in the source language; the same object where that is the target.
         responses: One or more, in any order.
         parallel: Responses to the same prompt in every language of the run, by language in the order of
-            `languages`; those of the prompt's own language among them. Empty where nobody knows them.
+            `languages`; those of the prompt's own language among them. Empty where nobody knows them, or the
+            reward does not read them.
     """
 
     prompt: Prompt

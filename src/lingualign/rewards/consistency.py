@@ -42,6 +42,9 @@ from lingualign.rewards.base import Candidates, Tools, score_of
 Context = Literal["source", "target"]
 
 
+READS = "source"
+
+
 class Settings(Section):
     """Options of cross-lingual consistency."""
 

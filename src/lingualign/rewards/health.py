@@ -22,7 +22,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -50,6 +50,13 @@ MIN_ACCURACY = 0.65
 
 Key = tuple[str, str]  # (language, prompt id)
 Values = dict[Key, dict[int, float]]
+
+
+class _Said(NamedTuple):
+    """What is kept of a response: of its text, a hash to tell it from others."""
+
+    length: int
+    text: int
 
 
 @dataclass(frozen=True)
@@ -103,18 +110,18 @@ def reward_health(
     Returns:
         Language -> health, in the order in which the languages come.
     """
-    texts: dict[Key, dict[int, Response]] = {}
+    said: dict[Key, dict[int, _Said]] = {}
     for response in responses:
-        texts.setdefault((response["language"], response["prompt_id"]), {})[response["index"]] = response
+        one = _Said(_length(response, unit), hash(response["text"]))
+        said.setdefault((response["language"], response["prompt_id"]), {})[response["index"]] = one
     first, second = _by_prompt(scores), _by_prompt(check)
-    languages = list(dict.fromkeys(language for language, _ in texts))
+    languages = list(dict.fromkeys(language for language, _ in said))
     return {
         language: _examine(
-            {key: rows for key, rows in texts.items() if key[0] == language},
+            {key: rows for key, rows in said.items() if key[0] == language},
             first,
             second,
             (accuracy or {}).get(language),
-            unit,
         )
         for language in languages
     }
@@ -145,23 +152,22 @@ def _by_prompt(scores: Iterable[Score]) -> Values:
 
 
 def _examine(
-    texts: Mapping[Key, Mapping[int, Response]],
+    said: Mapping[Key, Mapping[int, _Said]],
     first: Values,
     second: Values,
     accuracy: tuple[float, int] | None,
-    unit: str,
 ) -> RewardHealth:
     """The health of a reward in one language."""
     rewards, lengths, signals, differences = [], [], [], []
     prompts = alike = checked = agreeing = compared = 0
-    for key, rows in texts.items():
+    for key, rows in said.items():
         scored = [index for index in sorted(rows) if index in first.get(key, {})]
         if len(scored) < 2:
             continue
         prompts += 1
-        alike += len({rows[index]["text"] for index in scored}) == 1
+        alike += len({rows[index].text for index in scored}) == 1
         rewards.append(_centred([first[key][index] for index in scored]))
-        lengths.append(_centred([_length(rows[index], unit) for index in scored]))
+        lengths.append(_centred([rows[index].length for index in scored]))
         both = [index for index in scored if index in second.get(key, {})]
         if len(both) < 2:
             continue

@@ -60,6 +60,9 @@ READ: dict[Context, tuple[str, ...]] = {
 """What is read under each context, beside prompt and response."""
 
 
+READS = "own"
+
+
 class Settings(Section):
     """Options beside `reward.context` and `reward.reference`."""
 
@@ -182,14 +185,28 @@ class ImplicitReward:
         return _load(self._reference_source)
 
     def score(self, batch: Sequence[Candidates]) -> list[list[Score]]:
-        """Scores all responses of some prompts; see `lingualign.rewards.Reward`."""
+        """Scores all responses of some prompts; see `lingualign.rewards.Reward`.
+
+        Raises:
+            InputError: A log-probability is not finite.
+        """
         from lingualign.logprobs import sequence_logprobs
+        from lingualign.logprobs.finite import require_finite
 
         # All contexts in one call: the passes are filled up, and what is the same is computed once.
         contexts = {context: self._sequences(batch, context) for context in (self.context, *self.also)}
         flat = [sequence for own in contexts.values() for sequence in own if sequence is not None]
         policy = sequence_logprobs(self.policy, flat, self.batch_tokens).tolist()
         reference = sequence_logprobs(self.reference, flat, self.batch_tokens).tolist()
+        responses = [response for candidates in batch for response in candidates.responses]
+        names = [
+            f"response {response['index']} to prompt {response['prompt_id']} in {response['language']}"
+            for own in contexts.values()
+            for response, sequence in zip(responses, own, strict=True)
+            if sequence is not None
+        ]
+        require_finite(policy, names, "The policy", self.policy)
+        require_finite(reference, names, "The reference", self.reference)
         sums = iter(zip(policy, reference, strict=True))
         scored = {
             context: [None if sequence is None else (sequence, *next(sums)) for sequence in own]

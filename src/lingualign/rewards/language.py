@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from lingualign.pairs.filters import Identifier
 
 
+READS = "own"
+
+
 class Settings(Section):
     """Options of the right language."""
 

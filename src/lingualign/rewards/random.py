@@ -9,6 +9,8 @@ from lingualign.config import Section
 from lingualign.records import Response, Score
 from lingualign.rewards.base import Candidates, Tools, score_of
 
+READS = "own"
+
 
 class Settings(Section):
     """There is nothing to set."""

@@ -26,8 +26,11 @@ from pydantic import Field
 from lingualign.config import RunConfig, Section
 from lingualign.errors import InputError
 from lingualign.models import no_progress_bars, resolve_device
+from lingualign.paths import user_path
 from lingualign.records import Message, Pair, Score
 from lingualign.rewards.base import Candidates, Tools, score_of
+
+READS = "own"
 
 
 class Settings(Section):
@@ -69,7 +72,7 @@ def make(settings: Settings, tools: Tools) -> RewardModel:
     Raises:
         InputError: The folder holds no reward model, or none is given and none was trained.
     """
-    folder = tools.fitted if settings.model is None else Path(settings.model).expanduser()
+    folder = tools.fitted if settings.model is None else user_path(settings.model)
     if folder is None:
         raise InputError(
             "reward.options.model is not set, and no reward model was trained.",
@@ -87,7 +90,7 @@ def check(settings: Settings, config: RunConfig) -> None:
         InputError: The folder given holds no reward model.
     """
     if settings.model is not None:
-        check_reward_model(Path(settings.model).expanduser(), "reward.options.model")
+        check_reward_model(user_path(settings.model), "reward.options.model")
 
 
 def needs_fit(settings: Settings) -> bool:
@@ -179,9 +182,13 @@ class RewardModel:
 
         with no_progress_bars():
             model = AutoModelForSequenceClassification.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+                folder,
+                dtype=torch.float32,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
             )
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         return cls(model.to(device).eval(), tokenizer, batch_tokens, max_length)
 
     def score(self, batch: Sequence[Candidates]) -> list[list[Score]]:
@@ -264,7 +271,7 @@ def check_reward_model(folder: Path, setting: str) -> None:
     if not any(folder.glob("*.safetensors")):
         raise InputError(f"{field} has no *.safetensors weights.", "Save it again with `save_pretrained`.")
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise InputError(f"{field} cannot be read ({error}).") from error
     if config.num_labels != 1:

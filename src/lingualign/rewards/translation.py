@@ -25,6 +25,8 @@ from lingualign.records import Response, Score
 from lingualign.rewards.base import Candidates, Reward, Tools, score_of
 from lingualign.translation import Likelihood
 
+READS = "source"
+
 
 class Settings(Section):
     """Options of the translation reward."""

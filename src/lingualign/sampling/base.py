@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -39,3 +40,16 @@ class Sampler(Protocol):
         Returns:
             The responses of each prompt, in the order of `prompts` and by index.
         """
+
+
+def request_seed(seed: int, prompt: Prompt, index: int) -> int:
+    """The seed of one response, for those who sample with a seed a request.
+
+    It depends on what `uniform_draws` keys a response's stream by, and on nothing else: seed, prompt,
+    language and index.
+
+    Returns:
+        31 bits, which every server and engine takes.
+    """
+    key = repr((seed, prompt.id, prompt.language, index))
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big") >> 1

@@ -10,6 +10,7 @@ from lingualign.config import DataConfig, RunConfig
 from lingualign.errors import InputError
 from lingualign.languages import LANGUAGES, resolve
 from lingualign.models import LAB_PREFIX, check_compatible, load_tokenizer, resolve_spec
+from lingualign.paths import user_path
 from lingualign.pipeline.inputs import LAB
 from lingualign.pipeline.labelled import read_labelled
 from lingualign.pipeline.rewarding import needs_fit, reward_reads_reference
@@ -80,7 +81,7 @@ def prompt_languages(source: str) -> list[str]:
         from lingualign.lab.grammar import LANGUAGES as LAB_LANGUAGES
 
         return list(LAB_LANGUAGES)
-    path = Path(source).expanduser()
+    path = user_path(source)
     if path.is_dir() and not is_saved_dataset(path):
         named = [
             entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES or is_saved_dataset(entry)
@@ -137,7 +138,7 @@ def count_prompts(prompts: str, codes: list[str], source: str) -> int | None:
 
 def check_labelled_pairs(path: str, source: str) -> str:
     """A file with rows of prompt, chosen and rejected."""
-    read_labelled(Path(path.strip()).expanduser(), source)
+    read_labelled(user_path(path.strip()), source)
     return path.strip()
 
 
@@ -164,7 +165,7 @@ def check_filled(text: str) -> str:
 
 def check_output(folder: str) -> str:
     """A folder that is new or empty."""
-    path = Path(folder.strip()).expanduser()
+    path = user_path(folder.strip())
     if path.exists() and not path.is_dir():
         raise InputError(f"{folder} is a file.", "Choose another folder.")
     if path.is_dir() and any(path.iterdir()):

@@ -15,16 +15,16 @@ from lingualign.pipeline.labelled import load_labelled, training_labels
 from lingualign.pipeline.plan import DECODINGS, REWARD, Iteration, measure_name
 from lingualign.pipeline.rewarding import CHECKED_PROMPTS, IMPLICIT, needs_fit
 from lingualign.pipeline.validate import CheckedRun
-from lingualign.prompts import ChatFormat, ParallelPrompts
+from lingualign.planning.counting import PromptTokens
+from lingualign.planning.work import ROW_BYTES
+from lingualign.prompts import ParallelPrompts
 from lingualign.setup.machine import look_at_machine
-from lingualign.setup.memory import footprint, training_bytes
+from lingualign.setup.memory import checkpoint_bytes, footprint, training_bytes
 from lingualign.setup.probe import Rates, probe
 from lingualign.setup.shape import read_shape, run_shapes, trained_parameters
 from lingualign.setup.suggest import room_of
 
 LEAST, MOST = 0.7, 1.5  # of what the rates give; docs/configure.md compares estimates with runs
-COUNTED = 500  # prompts of a language whose tokens are counted
-ROW_BYTES = 60.0  # of a response or a score beside its text, compressed
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,7 @@ class _Work:
         self.tokens = tokens
         self.checked, self.rates, self.lengths = checked, rates, lengths
         self.config: RunConfig = checked.config
+        self.shape = read_shape(checked.config.policy)
         self.mean = float(lengths.mean())
         self.loading = rates.loading
 
@@ -200,7 +201,7 @@ class _Work:
             "reference": self.loading + rates.forward_token * tokens,
             "model": self.loading
             + rates.training_token * tokens * training.epochs
-            + checkpoint_bytes(config) * (1 + steps // training.save_steps) / rates.write,
+            + checkpoint_bytes(self.shape, training) * (1 + steps // training.save_steps) / rates.write,
         }
 
     def sampling(self, prompts: ParallelPrompts, n: int, limit: int) -> float:
@@ -246,11 +247,6 @@ class _Work:
         return self.loading + labels * epochs * 2 * (read + self.mean) * self.rates.training_token
 
 
-def checkpoint_bytes(config: RunConfig) -> float:
-    """Bytes of a checkpoint: what is trained, in float32, and two moments of it."""
-    return 12.0 * trained_parameters(read_shape(config.policy), config.training)
-
-
 def _disk(checked: CheckedRun, rates: Rates, length: float) -> tuple[float, float]:
     """Bytes that stay in the run folder, and those of checkpoints: two, while one follows the other."""
     config = checked.config
@@ -265,31 +261,7 @@ def _disk(checked: CheckedRun, rates: Rates, length: float) -> tuple[float, floa
         trained = trained_parameters(shape, config.training)
         total += 4 * trained if config.training.lora is not None else shape.stored * shape.parameters
     held = len(checked.prompts.heldout) * languages * len(DECODINGS) * (config.iterations + 1)
-    return total + held * (text + 2 * ROW_BYTES), 2 * checkpoint_bytes(config)
-
-
-class PromptTokens:
-    """Tokens of prompts, counted once a language, in a sample where there are many."""
-
-    def __init__(self, chat: ChatFormat) -> None:
-        self._chat = chat
-        self._counts: dict[tuple[int, str], list[int]] = {}
-
-    def mean(self, prompts: ParallelPrompts, language: str) -> float:
-        """Of a prompt in a language."""
-        return float(np.mean(self._of(prompts, language)))
-
-    def longest(self, prompts: ParallelPrompts) -> int:
-        """Of the prompt that has most, in any language."""
-        return max(max(self._of(prompts, language)) for language in prompts.by_language)
-
-    def _of(self, prompts: ParallelPrompts, language: str) -> list[int]:
-        key = id(prompts), language
-        if key not in self._counts:
-            asked = prompts.by_language[language]
-            some = asked[:: max(1, len(asked) // COUNTED)]
-            self._counts[key] = [len(self._chat.prompt_ids(prompt.messages)) for prompt in some]
-        return self._counts[key]
+    return total + held * (text + 2 * ROW_BYTES), 2 * checkpoint_bytes(shape, config.training)
 
 
 def _assumptions(checked: CheckedRun, rates: Rates, lengths: np.ndarray) -> list[str]:
@@ -306,6 +278,9 @@ def _assumptions(checked: CheckedRun, rates: Rates, lengths: np.ndarray) -> list
         said.append("a training step of three forward passes: none was tried")
     if rates.pairing is None:
         said.append("one translation a prompt and target language, as long as a response")
+    if config.sampling.backend != "transformers":
+        who = "vLLM" if config.sampling.backend == "vllm" else "the servers"
+        said.append(f"sampling in this process, as {who} may be many times faster")
     if rates.judge_token is None:
         said.append("the judge's server left out")
     if needs_fit(config):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lingualign.config import RunConfig
+from lingualign.config import RunConfig, TrainingConfig
 from lingualign.setup.shape import Shape, trained_parameters
 
 LIBRARIES = 0.8e9  # main memory of a process that has imported torch, transformers and peft
@@ -59,15 +59,28 @@ def footprint(
     """
     base = LIBRARIES if cpu else 0.0
     models = (policy.parameters + reference.parameters) * width
+    cells = config.sampling.batch_tokens
+    rows = max(1, cells // max(1, config.sampling.max_new_tokens))
     return Footprint(
-        sampling=base + models + _sampling(config, policy, width),
-        scoring=base + models + _scoring(config, policy, width, cpu),
+        sampling=base + models + sampling_bytes(policy, width, cells, rows),
+        scoring=base + models + scoring_bytes(policy, width, config.reward.batch_tokens, cpu),
         training=base + training_bytes(config, policy, width, tokens),
     )
 
 
-def training_bytes(config: RunConfig, policy: Shape, width: int, tokens: int | None = None) -> float:
-    """Bytes that training takes beyond the libraries; see `footprint`."""
+def training_bytes(
+    config: RunConfig, policy: Shape, width: int, tokens: int | None = None, shards: int = 1
+) -> float:
+    """Bytes that training takes beyond the libraries; see `footprint`.
+
+    Args:
+        config: Of the run.
+        policy: Its shape.
+        width: Bytes of a weight in forward passes.
+        tokens: Of a sequence; None for the longest that may occur.
+        shards: Devices that share weights, gradients and moments (FSDP); each has the layer that it computes
+            and the next one whole.
+    """
     settings = config.training
     trained = trained_parameters(policy, settings)
     # All weights are trained in float32; under an adapter they stay in the type of forward passes.
@@ -82,16 +95,35 @@ def training_bytes(config: RunConfig, policy: Shape, width: int, tokens: int | N
     kept = policy.layers * (policy.hidden if settings.gradient_checkpointing else layer) + layer
     logits = min(batch * policy.vocabulary, LOGITS) * 4 * 2
     extra = trained * 4 if settings.lora is not None else 0  # the adapter itself, in float32
-    return weights + optimiser + extra + batch * kept * width + logits
+    gathered = 2 * policy.parameters / policy.layers * width if shards > 1 else 0
+    return (weights + optimiser + extra) / shards + gathered + batch * kept * width + logits
 
 
-def _sampling(config: RunConfig, policy: Shape, width: int) -> float:
-    cells = config.sampling.batch_tokens
+def checkpoint_bytes(policy: Shape, settings: TrainingConfig) -> float:
+    """Bytes of a checkpoint: what is trained, in float32, and two moments of it."""
+    return 12.0 * trained_parameters(policy, settings)
+
+
+def sampling_bytes(policy: Shape, width: int, cells: float, rows: float) -> float:
+    """Bytes of keys, values and a draw.
+
+    Args:
+        policy: Its shape.
+        width: Bytes of a weight in forward passes.
+        cells: Tokens in the cache, prompts and room for responses.
+        rows: Responses.
+    """
     cache = 2 * policy.layers * policy.key_values * width * cells
-    rows = max(1, cells // max(1, config.sampling.max_new_tokens))
     return cache * (1 + 1 / policy.layers) + rows * policy.vocabulary * (DRAW + width)
 
 
-def _scoring(config: RunConfig, policy: Shape, width: int, cpu: bool) -> float:
-    tokens = min(config.reward.batch_tokens, PASS_CPU) if cpu else config.reward.batch_tokens
-    return tokens * (6 * policy.hidden + 3 * policy.intermediate) * width + 8 * (TILE_CPU if cpu else TILE)
+def scoring_bytes(policy: Shape, width: int, tokens: float, cpu: bool) -> float:
+    """Bytes of a forward pass over some tokens, beside the models."""
+    if cpu:
+        tokens = min(tokens, PASS_CPU)
+    return pass_bytes(policy, width, tokens) + 8 * (TILE_CPU if cpu else TILE)
+
+
+def pass_bytes(policy: Shape, width: int, tokens: float) -> float:
+    """Bytes of the largest temporaries of a forward pass over some tokens without gradients."""
+    return tokens * (6 * policy.hidden + 3 * policy.intermediate) * width

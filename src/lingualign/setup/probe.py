@@ -20,7 +20,7 @@ from scipy.optimize import nnls
 
 from lingualign.config import RunConfig
 from lingualign.languages import LanguageIdentifier
-from lingualign.pairs import Sources
+from lingualign.pairs import Sources, all_pairs
 from lingualign.pairs.base import Side, make_pair
 from lingualign.pipeline.bench import Bench
 from lingualign.pipeline.folder import RunFolder
@@ -229,10 +229,10 @@ class _Probe:
                 if "translation" in reads
                 else None,
             )
-            make_pairs = load_pairing(config).make(part_options(config, "pairs"))
-            make_pairs(sources)
+            pairing = load_pairing(config).make(part_options(config, "pairs"))
+            all_pairs(pairing, sources)
             with timed() as clock:
-                self.pairs = make_pairs(sources).pairs
+                self.pairs = all_pairs(pairing, sources).pairs
             self.rates.pairing = clock.seconds / len(self.prompts)
             self.rates.pairs = len(self.pairs) / len(self.prompts)
         if not self.pairs:

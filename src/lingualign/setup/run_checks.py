@@ -153,11 +153,12 @@ def check_prompts(checked: CheckedRun) -> Finding:
             f"{found}; {alike[worst]} of {number} in {worst} read as in {config.source_language}",
             f"See whether the file for {worst} is the right one, and translated.",
         )
-    if prompts.too_long or prompts.missing:
+    if prompts.too_long or prompts.left_out_rows:
+        rows = "".join(f", {count} rows {why}" for why, count in prompts.left_out_rows.items())
         return Finding(
             "prompts",
             "warning",
-            f"{found}; left out: {prompts.too_long} too long, {prompts.missing} that a language lacks",
+            f"{found}; left out: {prompts.too_long} too long{rows}",
             "data.max_prompt_tokens and sampling.max_new_tokens say what is too long.",
         )
     return Finding("prompts", "ok", found)

@@ -50,6 +50,21 @@ def read_shape(spec: str | Path) -> Shape:
     """
     folder = resolve_spec(spec)
     base = base_folder(folder)
+    return configured_shape(
+        base, count_parameters(base) + (count_parameters(folder) if folder != base else 0)
+    )
+
+
+def configured_shape(base: Path, parameters: int | None = None) -> Shape:
+    """The shape of a model whose weights need not be there.
+
+    Args:
+        base: Folder with its config.json.
+        parameters: None to count them from the shape, as those of a Llama (`llama_parameters`).
+
+    Raises:
+        InputError: There is no configuration of a language model.
+    """
     config = _config(base)
     text = config.get("text_config", config)
     try:
@@ -63,18 +78,39 @@ def read_shape(spec: str | Path) -> Shape:
             "Give the folder of a causal language model.",
         ) from None
     key_heads = text.get("num_key_value_heads") or heads
-    intermediate = text.get("intermediate_size") or text.get("n_inner") or 4 * hidden
+    key_values = int(key_heads) * int(text.get("head_dim") or hidden // heads)
+    intermediate = int(text.get("intermediate_size") or text.get("n_inner") or 4 * hidden)
+    if parameters is None:
+        tied = bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", True)))
+        parameters = llama_parameters(layers, hidden, intermediate, key_values, vocabulary, tied)
     return Shape(
-        parameters=count_parameters(base) + (count_parameters(folder) if folder != base else 0),
+        parameters=parameters,
         stored=2 if str(text.get("dtype") or text.get("torch_dtype") or "").endswith("16") else 4,
         layers=layers,
         hidden=hidden,
-        intermediate=int(intermediate),
-        key_values=int(key_heads) * int(text.get("head_dim") or hidden // heads),
+        intermediate=intermediate,
+        key_values=key_values,
         vocabulary=vocabulary,
         positions=_optional(text, "max_position_embeddings", "n_positions"),
         architecture=(config.get("architectures") or ["unknown"])[0],
     )
+
+
+def llama_parameters(
+    layers: int, hidden: int, intermediate: int, key_values: int, vocabulary: int, tied: bool
+) -> int:
+    """Parameters of a Llama: projections of attention, a gated MLP, norms, embedding and head.
+
+    Args:
+        layers: Of the decoder.
+        hidden: Width of the residual stream, and of all queries of a token.
+        intermediate: Width of the MLP.
+        key_values: Width of a token's keys, and of its values.
+        vocabulary: Rows of the embedding.
+        tied: Whether the head is the embedding.
+    """
+    layer = 2 * hidden * (hidden + key_values) + 3 * hidden * intermediate + 2 * hidden
+    return layers * layer + hidden + (1 if tied else 2) * vocabulary * hidden
 
 
 def run_shapes(config: RunConfig) -> tuple[Shape, Shape]:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import shutil
 import warnings
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from zipfile import BadZipFile, ZipFile
 
 from transformers import TrainingArguments
 
 from lingualign.config import TrainingConfig
 from lingualign.errors import InputError
+from lingualign.models import parameters_in
 from lingualign.tracking import PROJECT, check_trackers, run_name
+from lingualign.training.signs import kept_checkpoints
 
 SCHEDULERS = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+logger = logging.getLogger(__name__)
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
 
@@ -32,7 +38,7 @@ def training_arguments(
     kind: type[Arguments],
     **further: Any,
 ) -> Arguments:
-    """Arguments of a Trainer that logs every step and keeps its last checkpoint.
+    """Arguments of a Trainer that logs every step and keeps its last checkpoint, or those to go back to.
 
     Args:
         config: How to optimise. Batches count pairs.
@@ -80,7 +86,7 @@ def training_arguments(
             seed=seed,
             save_strategy="steps",
             save_steps=config.save_steps,
-            save_total_limit=1,
+            save_total_limit=kept_checkpoints(config),
             logging_strategy="steps",
             logging_steps=1,
             logging_nan_inf_filter=False,
@@ -98,14 +104,34 @@ def training_arguments(
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint in a folder; those that a killed process left incomplete are removed."""
+    """The newest whole checkpoint in a folder.
+
+    Others are removed: those that a killed process left incomplete, and damaged ones, with a warning.
+    """
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True):
         try:
             json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))  # is written last
-            return checkpoint
+            damaged = next((path for path in checkpoint.rglob("*") if not _is_whole(path)), None)
+            if damaged is None:
+                return checkpoint
+            logger.warning("%s is damaged: training goes on from the checkpoint before, or anew.", damaged)
         except (OSError, ValueError):
-            shutil.rmtree(checkpoint, ignore_errors=True)
+            pass
+        shutil.rmtree(checkpoint, ignore_errors=True)
     return None
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether weights are as long as their header says, and the checksums of a file of torch's agree."""
+    try:
+        if path.suffix == ".safetensors":
+            parameters_in(path)
+        elif path.suffix in (".pt", ".pth", ".bin") and path.is_file():
+            with ZipFile(path) as file:
+                return file.testzip() is None
+    except (InputError, BadZipFile, ValueError, EOFError, zlib.error):
+        return False
+    return True
 
 
 def step_of(checkpoint: Path) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from transformers import AutoConfig, Trainer
 
 from lingualign.config import TrainingConfig
@@ -25,12 +28,16 @@ def trainable_policy(
         config: Says which weights are trained. With `lora`, an adapter: the one there is, or a new one with
             its settings. Without, all weights or those of attention, an adapter merged first, in float32:
             half-precision weights lose updates that are small beside them.
-        device: Where to.
+        device: Where to. Into the host's memory if the weights will be spread over processes: whole, they may
+            not fit a GPU, and each process moves its share there.
         dtype: Of the frozen weights under an adapter.
         trust_remote_code: Run code that ships with the model.
     """
     lora = config.lora
-    options: dict[str, Any] = {"device": device, "trust_remote_code": trust_remote_code}
+    options: dict[str, Any] = {
+        "device": "cpu" if will_be_sharded() else device,
+        "trust_remote_code": trust_remote_code,
+    }
     if lora is None:
         model: Any = load_model(folder, dtype="float32", **options)
         if is_adapter(folder):
@@ -58,6 +65,12 @@ def trainable_policy(
         task_type=TaskType.CAUSAL_LM,
     )
     return get_peft_model(base, settings)
+
+
+def will_be_sharded() -> bool:
+    """Whether `accelerate launch` has asked for FSDP or DeepSpeed, by the variables that it sets."""
+    names = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
+    return any(os.environ.get(name, "").lower() == "true" for name in names)
 
 
 def attention_projections(model: nn.Module) -> dict[str, nn.Module]:
@@ -98,28 +111,48 @@ def save_policy(
 ) -> None:
     """Saves the trained model or adapter with its tokenizer, so that the folder is complete or not there.
 
-    Every process calls it; one writes.
+    Every process calls it; one gathers the weights, in the host's memory, and writes.
 
     Args:
-        trainer: Its model is saved. It is not trained on afterwards: its weights may change their type.
+        trainer: Its model is saved.
         policy: Folder of the model that training started from; a whole model is saved in the type it names.
         chat: Its tokenizer is saved.
         folder: Where to, replaced if it exists.
         trust_remote_code: To read the policy's config.
     """
-    temporary = folder.with_name(f".{folder.name}.tmp")
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # those of all processes take part
     if trainer.is_world_process_zero():
+        temporary = folder.with_name(f".{folder.name}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process
-    trainer.accelerator.wait_for_everyone()
-    if not hasattr(trainer.model, "peft_config"):
-        config = AutoConfig.from_pretrained(base_folder(policy), trust_remote_code=trust_remote_code)
-        if config.dtype not in (None, trainer.model.dtype):
-            trainer.model.to(config.dtype)
-    trainer.save_model(str(temporary))
-    if trainer.is_world_process_zero():
-        (temporary / "training_args.bin").unlink(missing_ok=True)  # a pickle
-        (temporary / "README.md").unlink(missing_ok=True)  # peft's own card, which knows nothing of the run
+        model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
+        if hasattr(model, "peft_config"):
+            model.save_pretrained(temporary, state_dict=weights)
+            (temporary / "README.md").unlink(missing_ok=True)  # peft's card knows nothing of the run
+        else:
+            config = AutoConfig.from_pretrained(base_folder(policy), trust_remote_code=trust_remote_code)
+            dtype = config.dtype or model.dtype
+            model.save_pretrained(temporary, state_dict=_in_type(weights, dtype, _tied(model)))
+            model.config.dtype = dtype  # it has taken the type that was trained in
+            model.config.save_pretrained(temporary)
         chat.tokenizer.save_pretrained(temporary)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     trainer.accelerator.wait_for_everyone()
+
+
+def _tied(model: nn.Module) -> Mapping[str, str]:
+    """Names of weights that are others under a second name, such as a head tied to the embeddings."""
+    return getattr(model, "all_tied_weights_keys", None) or {}
+
+
+def _in_type(weights: Mapping[str, Tensor], dtype: torch.dtype, tied: Mapping[str, str]) -> dict[str, Tensor]:
+    """Weights in a type, in the host's memory: beside gradients and moments a GPU has no room for copies.
+
+    Those that are tied stay one tensor, or become one again where they were gathered one by one.
+    """
+    found = {}
+    for name, tensor in weights.items():
+        source = weights.get(tied.get(name, ""))
+        if source is None or not torch.equal(source, tensor):
+            found[name] = tensor.to("cpu", dtype if tensor.is_floating_point() else tensor.dtype)
+    return found

@@ -19,6 +19,8 @@ from lingualign.records import Pair
 from lingualign.tracking import tracked
 from lingualign.training.arguments import last_checkpoint, step_of, training_arguments
 from lingualign.training.collate import encode_pairs, group_by_prompt, make_examples
+from lingualign.training.finite import BAD_BATCH
+from lingualign.training.guard import Answers, Guard, OnWarn
 from lingualign.training.policy import save_policy, trainable_policy
 from lingualign.training.trainer import OnStep, PreferenceTrainer
 
@@ -58,7 +60,8 @@ def train(
     trust_remote_code: bool = False,
     source_language: str = "en",
     on_step: OnStep | None = None,
-    on_log: Callable[[list[dict[str, float]]], None] | None = None,
+    on_log: Callable[[dict[str, Any]], None] | None = None,
+    on_warn: OnWarn | None = None,
 ) -> TrainingResult:
     """Trains a policy on pairs and saves it to `output/model`.
 
@@ -86,11 +89,14 @@ def train(
         on_step: Called with (steps done, of how many, metrics) after each step. Metrics are means over the
             pairs of the step: `loss`, its terms, `margin` in nats (of ipo and simpo, a token), `accuracy`;
             and `learning_rate`, `grad_norm`.
-        on_log: Called once all steps are done, before the model is saved, with the metrics of every step and
-            its number, those of earlier starts among them.
+        on_log: Called once all steps are done, before the model is saved, with what there is to know of them:
+            `steps`, the metrics of every step and its number, those of earlier starts among them; and
+            `guard`, the signs of collapse and what followed, unless that watch is off.
+        on_warn: Told of signs of collapse, in words.
 
     Raises:
-        InputError: No pair is left, or a pair has no reference log-probabilities.
+        InputError: No pair is left, a pair has no reference log-probabilities, or a loss or gradient is not
+            finite: its step is not made, and its pairs are then in `output/bad_batch.json`.
     """
     encoded, overlong = encode_pairs(pairs, chat, config.max_length)
     if not encoded:
@@ -127,21 +133,33 @@ def train(
         if on_step is not None:
             on_step(done, total, values)
 
-    set_seed(seed)
-    model = trainable_policy(
-        start, config, device=str(place), dtype=dtype, trust_remote_code=trust_remote_code
-    )
+    def trainer_of_start() -> PreferenceTrainer:
+        set_seed(seed)
+        model = trainable_policy(
+            start, config, device=str(place), dtype=dtype, trust_remote_code=trust_remote_code
+        )
+        return PreferenceTrainer(config, model, groups, arguments, report)
+
     with tracked(config.report_to, output), no_progress_bars():
-        trainer = PreferenceTrainer(config, model, groups, arguments, report)
+        trainer = trainer_of_start()
+        guard = None
+        if config.guard.action != "off":
+            guard = Guard(trainer, config, Answers(config, pairs, chat, source_language), on_warn)
+            trainer.add_callback(guard)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        state = trainer.state
         if on_log is not None and trainer.is_world_process_zero():
-            on_log([entry for entry in trainer.state.log_history if "loss" in entry])
+            steps = [entry for entry in state.log_history if "loss" in entry]
+            on_log({"steps": steps} if guard is None else {"steps": steps, "guard": guard.record()})
+        if guard is not None and guard.rolled_back_to == 0:
+            trainer = trainer_of_start()
         save_policy(trainer, start, chat, output / "model", trust_remote_code=trust_remote_code)
     if trainer.is_world_process_zero():
         shutil.rmtree(checkpoints, ignore_errors=True)
+        (output / BAD_BATCH).unlink(missing_ok=True)  # of an earlier start
     return TrainingResult(
         model=output / "model",
-        steps=trainer.state.global_step,
+        steps=state.global_step,
         pairs=len(examples),
         overlong=overlong,
         resumed_at=step_of(checkpoint) if checkpoint else 0,

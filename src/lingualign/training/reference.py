@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from lingualign.logprobs import sequence_logprobs
+from lingualign.logprobs.finite import require_finite
 from lingualign.prompts import ChatFormat
 from lingualign.records import Pair
 from lingualign.training.collate import encode_pairs
@@ -41,11 +42,17 @@ def reference_logps(
 
     Returns:
         A row a pair, in order: `id`, `ref_chosen_logps`, `ref_rejected_logps` in nats.
+
+    Raises:
+        InputError: A log-probability is not finite.
     """
     encoded, _ = encode_pairs(pairs, chat, max_length)
     sequences = [sequence for pair in encoded for sequence in (pair.chosen, pair.rejected)]
     with model.disable_adapter() if disable_adapter else nullcontext():  # type: ignore[operator]
-        logps = sequence_logprobs(model, sequences, batch_tokens, progress).reshape(-1, 2)
+        flat = sequence_logprobs(model, sequences, batch_tokens, progress)
+    names = [f"the {side} response of pair {pair.id}" for pair in encoded for side in ("chosen", "rejected")]
+    require_finite(flat, names, "The reference", model)
+    logps = flat.reshape(-1, 2)
     return [
         {"id": pair.id, "ref_chosen_logps": float(chosen), "ref_rejected_logps": float(rejected)}
         for pair, (chosen, rejected) in zip(encoded, logps, strict=True)

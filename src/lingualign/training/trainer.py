@@ -5,11 +5,13 @@ Public methods of the Trainer are overridden, and no private one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
@@ -17,7 +19,9 @@ from transformers.trainer_callback import PrinterCallback
 from lingualign.config import TrainingConfig
 from lingualign.logprobs import can_pack, keep_packing, token_logprobs
 from lingualign.training.collate import Example, collate
+from lingualign.training.finite import MOST_SKIPPED, SKIPPED, StepRecord, stop_not_finite
 from lingualign.training.objectives import NEED_STEP_RATIOS, PairLogps, preference_loss
+from lingualign.training.objectives.base import per_token
 
 OnStep = Callable[
     [int, int, Mapping[str, float]], None
@@ -29,6 +33,7 @@ class PreferenceTrainer(Trainer):
 
     The loss of an optimiser step is the mean over its pairs, however they are split over micro-batches and
     processes. (The usual mean of the micro-batches' means is another number where the last one is smaller.)
+    A step whose loss or gradient is not finite is not applied: it ends the training.
 
     Args:
         config: The objective and its settings.
@@ -58,6 +63,7 @@ class PreferenceTrainer(Trainer):
         self.model_accepts_loss_kwargs = True
         self._config = config
         self._values: dict[str, list[Tensor]] = {}  # of the pairs since the last log
+        self._step = StepRecord()
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -75,7 +81,9 @@ class PreferenceTrainer(Trainer):
         # The Trainer counts the micro-batches of a step: there are as many as were drawn, all about as large.
         cuts = [len(examples) * number // len(drawn) for number in range(len(drawn) + 1)]
         preferred = self._config.preference_weight > 0
-        batches = [collate(examples[start:stop], preferred) for start, stop in pairwise(cuts)]
+        parts = [examples[start:stop] for start, stop in pairwise(cuts)]
+        self._step.begin(parts)
+        batches = [collate(part, preferred) for part in parts]
         counts = torch.tensor([len(examples), sum(e.has_nll for e in examples)], device=device)
         pairs, with_nll = self.accelerator.reduce(counts, reduction="sum")
         for batch in batches:
@@ -87,9 +95,19 @@ class PreferenceTrainer(Trainer):
         return batches, pairs
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
-        """Forward and backward of one micro-batch, with attention packed in both."""
+        """Forward and backward of one micro-batch, with attention packed in both.
+
+        Raises:
+            InputError: It is the last of its step, and the loss or the gradient of the step is not finite.
+        """
         with keep_packing(model, max(map(len, inputs["sequences"]))):
-            return super().training_step(model, inputs, *args, **kwargs)
+            loss = super().training_step(model, inputs, *args, **kwargs)
+        if self.accelerator.sync_gradients:
+            wrong = self.accelerator.reduce(self._step.wrong(model.parameters()), reduction="sum")
+            wrong_loss, wrong_gradient = wrong.tolist()
+            if wrong_loss or (wrong_gradient and not self._may_skip()):
+                stop_not_finite(self, self._step, bool(wrong_loss))
+        return loss
 
     def compute_loss(
         self,
@@ -99,7 +117,11 @@ class PreferenceTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The part of the step's mean loss that the pairs of one micro-batch make up."""
-        losses, values = preference_loss(_pair_logps(model, inputs), self._config, inputs["nll_share"])
+        logps = _pair_logps(model, inputs)
+        losses, values = preference_loss(logps, self._config, inputs["nll_share"])
+        if self._config.preference_weight > 0:
+            values["chosen_ratio"] = per_token(logps.chosen_ratios.detach(), logps.chosen_lengths)
+        self._step.add(logps, losses)
         for name, value in values.items():
             self._values.setdefault(name, []).append(value)
         pairs = len(losses) if num_items_in_batch is None else num_items_in_batch
@@ -121,11 +143,34 @@ class PreferenceTrainer(Trainer):
         return self.accelerator.reduce(total, reduction="sum")
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Logs, and with the loss the means of the objective's values since the last time."""
+        """Logs, and with the loss the means of the objective's values over the pairs since the last time."""
         if "loss" in logs:
-            logs |= {name: float(torch.cat(parts).mean()) for name, parts in self._values.items()}
-            self._values.clear()
+            logs |= self._means()
+            if not math.isfinite(logs.get("grad_norm", 0.0)):
+                # Seen before the step everywhere but under DeepSpeed, which makes the step in its backward.
+                if not self._may_skip():
+                    stop_not_finite(self, self._step, loss_is_wrong=False)
+                del logs["grad_norm"]
+                logs[SKIPPED] = 1.0
         super().log(logs, start_time)
+
+    def _means(self) -> dict[str, float]:
+        """Means of the objective's values over the pairs since the last time, the same in all processes."""
+        columns = {name: torch.cat(parts) for name, parts in self._values.items()}
+        self._values.clear()
+        sums = torch.stack([values.sum() for values in columns.values()])
+        pairs = sums.new_tensor([len(next(iter(columns.values())))])
+        totals = self.accelerator.reduce(torch.cat([sums, pairs]), reduction="sum")
+        *totals, count = broadcast(totals).tolist()  # to the last bit: all processes decide by it
+        return {name: total / count for name, total in zip(columns, totals, strict=True)}
+
+    def _may_skip(self) -> bool:
+        """Whether a gradient out of range may be left to the gradient scaler of float16 once more."""
+        if self.accelerator.mixed_precision != "fp16":
+            return False
+        steps = [entry for entry in self.state.log_history if "loss" in entry]
+        in_a_row = takewhile(lambda entry: SKIPPED in entry, reversed(steps))
+        return sum(1 for _ in in_a_row) < MOST_SKIPPED
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Of a micro-batch, forward and backward: 6 a parameter and token."""

@@ -22,12 +22,13 @@ SPELLINGS = ("<<{}>>", "[{}]", "⟦{}⟧")
 _KEPT = (
     r"```.*?(?:```|\Z)",  # a code fence; one that is not closed goes on to the end
     r"``[^\n]+?``|`[^`\n]+`",  # inline code
-    r"\$\$.+?\$\$|\\\[.+?\\\]|\\\(.+?\\\)",  # LaTeX
+    # LaTeX, from the last of several openings: from each of them to the end, time would be quadratic.
+    r"\$\$.+?\$\$|\\\[(?:(?!\\\[).)+?\\\]|\\\((?:(?!\\\().)+?\\\)",
     # A price is no formula: Pandoc's rule. No blank inside at the dollars, no digit after the second.
     r"(?<!\\)\$(?!\s)[^$\n]+(?<![\s\\])\$(?!\d)",
     # Links, without punctuation at their end; the range holds the scripts that put no blank behind a link.
     r"https?://[^\s<>\"'`\u2e80-\uffef]*[^\s<>\"'`\u2e80-\uffef.,;:!?)\]}*]",
-    r"<!--.*?-->|</?[A-Za-z][^<>]*>",  # HTML and XML
+    r"<!--(?:(?!<!--).)*?-->|</?[A-Za-z][^<>]*>",  # HTML and XML
 )
 _JSON_KEY = r"(?P<before>[{,\n][ \t]*)\"(?:\\.|[^\"\\\n])*\"(?=\s*:)"
 

@@ -39,7 +39,11 @@ def load_seq2seq(spec: str | Path, *, device: str = "auto", dtype: str = "auto")
     try:
         with no_progress_bars():
             model = AutoModelForSeq2SeqLM.from_pretrained(
-                folder, dtype=resolve_dtype(dtype, place), local_files_only=True, use_safetensors=True
+                folder,
+                dtype=resolve_dtype(dtype, place),
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
             )
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(

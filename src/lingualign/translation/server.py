@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from lingualign.chat_server import ChatServer, Refused
+from lingualign.servers.chat import ChatServer
+from lingualign.servers.failures import Refused
 from lingualign.translation.template import TAGGED, Template
 
 logger = logging.getLogger(__name__)

@@ -143,7 +143,12 @@ def read_gamed_baseline(path: Path) -> tuple[GamedBaseline, np.ndarray]:
 
 def _cell(row: Row, field: str) -> float:
     """A number of `df_gamed.csv`, in which a failed judgement is an empty cell."""
-    return math.nan if field == "preference" and row.fields.get(field) == "" else _number(row, field)
+    if field == "preference" and row.fields.get(field) in ("", None):
+        return math.nan
+    value = _number(row, field)
+    if not math.isfinite(value) and field != "preference":
+        raise InputError(f"{row.place}: field {field} is {value}, not a number.")
+    return value
 
 
 def _checked(row: Row, texts: Sequence[str], names: Sequence[str]) -> Any:
@@ -182,8 +187,8 @@ def _number(row: Row, field: str) -> float:
         if isinstance(value, bool) or value is None:
             raise ValueError
         return float(value)
-    except (TypeError, ValueError):
-        was = "is missing" if field not in row.fields else f"is {value!r}, not a number"
+    except (TypeError, ValueError, OverflowError):
+        was = "is missing" if field not in row.fields else f"is {value!r:.60}, not a number"
         raise InputError(f"{row.place}: field {field} {was}.") from None
 
 

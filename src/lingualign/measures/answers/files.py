@@ -7,7 +7,8 @@ about the prompts themselves is needed to measure the language of answers; judge
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,13 +63,16 @@ class Match:
         return self.answer.instruction or self.baseline.instruction
 
 
-def read_answers(path: Path, languages: Sequence[str]) -> dict[str, list[Answer]]:
+def read_answers(
+    path: Path, languages: Sequence[str], warn: Callable[[str], None] = lambda text: None
+) -> dict[str, list[Answer]]:
     """Reads answers by language, in the order of the file.
 
     Args:
         path: A file with a language column, or of the one language that is asked for; a folder with a file a
             language (`sw.jsonl`); or a folder of `part-*.parquet`, as a run writes them.
-        languages: BCP-47 codes. Rows of other languages are ignored.
+        languages: BCP-47 codes. Rows of other languages are left out.
+        warn: Told how many those are.
 
     Raises:
         InputError: Something is missing, malformed or of an unknown language; the message says where.
@@ -76,15 +80,21 @@ def read_answers(path: Path, languages: Sequence[str]) -> dict[str, list[Answer]
     for code in languages:
         resolve(code)
     found: dict[str, list[Answer]] = {code: [] for code in languages}
+    others = Counter[str]()
     for row, language in _rows(path, languages):
         if language in found:
             found[language].append(_answer(row, language))
+        else:
+            others[language] += 1
     empty = [code for code, answers in found.items() if not answers]
     if empty:
         raise InputError(
             f"{path} has no answers in {', '.join(empty)}.",
             "Check the language column, or take the language out of --languages.",
         )
+    if others:
+        told = ", ".join(f"{count} in {code}" for code, count in others.items())
+        warn(f"{path}: left out are the answers in languages that are not measured: {told}.")
     return found
 
 
@@ -159,6 +169,7 @@ def match_answers(
     answers: Mapping[str, Sequence[Answer]],
     baseline: Mapping[str, Sequence[Answer]],
     allow_missing: bool = False,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> dict[str, list[Match]]:
     """Matches answers with the baseline's to the same prompts.
 
@@ -169,6 +180,7 @@ def match_answers(
         answers: By language.
         baseline: By language.
         allow_missing: Leave out prompts that only one side has answered.
+        warn: Told how many those are.
 
     Raises:
         InputError: A prompt was answered by one side alone, or not as often by both.
@@ -186,6 +198,8 @@ def match_answers(
                 f"{lacking[0][:60]!r} (matched by {'id' if by_id else 'instruction'}).",
                 "Give both sides' answers to the same prompts, or keep what both have: --allow-missing.",
             )
+        if lacking:
+            warn(f"{language}: left out are {len(lacking)} prompts that one side alone has answered.")
         matches[language] = []
         for key in [key for key in ours if key in theirs]:
             found = theirs[key] if len(theirs[key]) > 1 else theirs[key] * len(ours[key])

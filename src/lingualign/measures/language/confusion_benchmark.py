@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import csv
 import io
+import lzma
 import re
+import struct
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,12 @@ TestSet = tuple[str, str, str]  # source, task, language
 
 MONOLINGUAL, CROSSLINGUAL = "monolingual", "crosslingual"
 
+LARGEST = 100_000_000  # bytes of all test sets unpacked; the benchmark's are less than two million
+# What zipfile raises for a damaged file, an encrypted one and an unknown method, and what csv does.
+_UNREADABLE = (
+    OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError,
+    ValueError, LookupError, struct.error, OverflowError, csv.Error,
+)  # fmt: skip
 _MEMBER = re.compile(rf"(?:^|/)({MONOLINGUAL}|{CROSSLINGUAL})/[^/]+/[^/]+\.csv$")
 
 
@@ -50,12 +59,9 @@ def read_test_sets(path: Path) -> dict[TestSet, list[Prompt]]:
     """
     test_sets: dict[TestSet, list[Prompt]] = {}
     try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if match := _MEMBER.search(name):
-                    text = archive.read(name).decode("utf-8")
-                    _add_prompts(test_sets, match.group(1), text, f"{path}, {name}")
-    except (OSError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+        for task, name, text in _members(path):
+            _add_prompts(test_sets, task, text, f"{path}, {name}")
+    except _UNREADABLE as error:
         raise InputError(
             f"{path}: not a readable zip of test sets ({error}).",
             "Fetch test_sets.zip from https://github.com/for-ai/language-confusion.",
@@ -66,6 +72,18 @@ def read_test_sets(path: Path) -> dict[TestSet, list[Prompt]]:
             f"It should have files such as test_sets/{MONOLINGUAL}/okapi/ar.csv.",
         )
     return test_sets
+
+
+def _members(path: Path) -> Iterator[tuple[str, str, str]]:
+    """The test sets of a zip, read in memory and never unpacked: task, name and text."""
+    with zipfile.ZipFile(path) as archive:
+        found = [(match[1], info) for info in archive.infolist() if (match := _MEMBER.search(info.filename))]
+        size = sum(info.file_size for _, info in found)
+        if size > LARGEST:
+            raise zipfile.BadZipFile(f"it unpacks to {size:,} bytes, more than {LARGEST:,}")
+        for task, info in found:
+            # zipfile reads no more than a member says of itself, so a bomb cannot lie about its size.
+            yield task, info.filename, archive.read(info).decode("utf-8")
 
 
 def _add_prompts(test_sets: dict[TestSet, list[Prompt]], task: str, text: str, place: str) -> None:

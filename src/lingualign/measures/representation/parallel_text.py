@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lingualign.errors import InputError
 from lingualign.languages import resolve
+from lingualign.paths import user_path
 
 SUFFIX = ".txt"
 
@@ -28,7 +29,7 @@ def read_parallel_text(
         InputError: The folder or a file is missing or not readable, a code is not known, a line is empty, or
             files differ in their number of lines.
     """
-    place = Path(folder).expanduser()
+    place = user_path(folder)
     if not place.is_dir():
         raise InputError(f"{folder}: no such folder.", f"Give the folder of {{language}}{SUFFIX} files.")
     paths = _paths(place, languages)
@@ -47,6 +48,8 @@ def _paths(folder: Path, languages: Sequence[str] | None) -> dict[str, Path]:
     found = {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
     if not found:
         raise InputError(f"{folder}: no *{SUFFIX} files.", f"Name each file after its language: en{SUFFIX}.")
+    if languages is not None and not languages:
+        raise InputError(f"{folder}: no language is asked for.", f"The folder has {', '.join(found)}.")
     for code in found if languages is None else languages:
         try:
             resolve(code)

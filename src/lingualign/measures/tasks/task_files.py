@@ -8,7 +8,6 @@ go to `lingualign.measures.tasks.multiple_choice`.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from lingualign.errors import InputError
 from lingualign.measures.tasks.harness import harness
 from lingualign.measures.tasks.multiple_choice import METRICS, Question, read_questions, text_field
 from lingualign.pipeline.files import write_text
-from lingualign.prompts.files import Row, read_rows
+from lingualign.prompts.files import Row, read_rows, read_text
 from lingualign.yaml_files import dump_yaml
 
 # What joins premise and choice in XCOPA, for a cause and for an effect, as the harness has it.
@@ -117,17 +116,16 @@ def convert_mgsm(path: Path, output: Path) -> Path:
         InputError: A line is not a question, a tab and a number.
     """
     lines = []
-    with path.open(encoding="utf-8", newline="") as handle:
-        for number, cells in enumerate(csv.reader(handle, delimiter="\t", quoting=csv.QUOTE_NONE), 1):
-            try:
-                question, answer = cells
-                row = {"question": question, "answer": None, "answer_number": int(answer.replace(",", ""))}
-            except ValueError:
-                raise InputError(
-                    f"{path}, line {number}: not a question, a tab and a whole number.",
-                    "Give MGSM's own file.",
-                ) from None
-            lines.append(json.dumps(row, ensure_ascii=False))
+    for number, line in enumerate(read_text(path).removesuffix("\n").split("\n"), 1):
+        try:
+            question, answer = line.split("\t")
+            row = {"question": question, "answer": None, "answer_number": int(answer.replace(",", ""))}
+        except ValueError:
+            raise InputError(
+                f"{path}, line {number}: not a question, a tab and a whole number.",
+                "Give MGSM's own file.",
+            ) from None
+        lines.append(json.dumps(row, ensure_ascii=False))
     write_text(output, "\n".join(lines) + "\n")
     return output
 
@@ -155,12 +153,15 @@ def _xcopa_question(row: Row, language: str) -> Question:
         cause, effect = XCOPA_CONNECTORS[language]
         connector = {"cause": cause, "effect": effect}[row.fields["question"]]
         choices = [row.fields[name] for name in ("choice1", "choice2")]
+        label = int(row.fields["label"])
+        if label not in (0, 1):
+            raise ValueError(f"label {label}")
         return Question(
             f"{row.fields['premise'].strip()[:-1]} {connector}",
             tuple(choice[0].lower() + choice[1:] for choice in choices),
-            int(row.fields["label"]),
+            label,
         )
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{row.place}: not a row of XCOPA ({error!r}).",
             "Give premise, choice1, choice2, question (cause or effect) and label.",

@@ -12,7 +12,7 @@ from lingualign.report.html import Cell, Figure, Table, data_text, exhibit, para
 from lingualign.report.numbers import shown, text
 from lingualign.report.section import Section
 from lingualign.report.source import CONFIG, Node, TracedRun, total
-from lingualign.report.texts import visible
+from lingualign.texts import visible
 
 _KINDS = {
     "responses": "sampling",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from markupsafe import Markup
 
 from lingualign.report.charts import line_chart
-from lingualign.report.html import Cell, Figure, Table, exhibit, paragraph
+from lingualign.report.html import Cell, Figure, Table, bullets, exhibit, paragraph
 from lingualign.report.numbers import shown, text
 from lingualign.report.reading import series_legend
 from lingualign.report.section import Section
@@ -16,7 +16,12 @@ from lingualign.report.source import Node, TracedRun, mean
 MOST = 50  # points of a curve; more steps are averaged, neighbours together
 _FIRST = ("loss", "margin", "accuracy")
 _NOT_CURVES = {"step", "epoch"}
-_TITLES = {"grad_norm": "Norm of the gradient", "nll": "NLL of the chosen response", "dpo": "DPO loss"}
+_TITLES = {
+    "grad_norm": "Norm of the gradient",
+    "nll": "NLL of the chosen response",
+    "dpo": "DPO loss",
+    "chosen_ratio": "Log-ratio of the chosen response, a token",
+}
 
 
 def section(run: TracedRun) -> Section | None:
@@ -42,7 +47,8 @@ def section(run: TracedRun) -> Section | None:
         ]
         if points:
             figures.append(Figure(_title(name), line_chart(points, "step", "")))
-    body = exhibit(
+    signs = [sign for _, iteration in run.drawn for sign in _signs(run, iteration)]
+    body = bullets(signs) + exhibit(
         "What the steps of training reported",
         _finding(logs),
         figures,
@@ -50,6 +56,28 @@ def section(run: TracedRun) -> Section | None:
         series_legend(run),
     )
     return Section("training", "Training", body)
+
+
+def _signs(run: TracedRun, iteration: Node) -> Iterator[Cell]:
+    """The signs of collapse in an iteration, and what followed, a sentence each."""
+    guard = run.file(run.stage(iteration, "training.json"))["guard"]
+    for sign in guard["signs"].elements():
+        yield Markup("Iteration {}, step {}: a sign of collapse, {}{}: {} (limit {}).").format(
+            shown(iteration["iteration"], "count"),
+            shown(sign["step"], "count"),
+            str(sign["sign"].value).replace("_", " "),
+            f" of {sign['language'].value}" if sign["language"] else "",
+            shown(sign["value"], "general"),
+            shown(sign["limit"], "general"),
+        )
+    if guard["rolled_back_to"]:
+        yield Markup("Iteration {} has the weights of step {}, before the signs.").format(
+            shown(iteration["iteration"], "count"), shown(guard["rolled_back_to"], "count")
+        )
+    elif guard["stopped_at"]:
+        yield Markup("Training of iteration {} ended at step {}.").format(
+            shown(iteration["iteration"], "count"), shown(guard["stopped_at"], "count")
+        )
 
 
 def _title(name: str) -> str:

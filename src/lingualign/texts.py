@@ -1,7 +1,8 @@
 """Texts from data, made safe to look at: nothing in them is invisible, none is longer than need be.
 
-Escaping HTML is the template's work; this is about what a browser would show without complaint and a reader
-would not see: control characters, and marks that turn the direction of writing around.
+Escaping HTML is the template's work; this is about what a browser or a terminal would show without complaint
+and a reader would not see: control characters, among them those that steer a terminal, and marks that turn
+the direction of writing around. Reports, errors, `run.log` and what commands print go through `visible`.
 """
 
 from __future__ import annotations

@@ -13,34 +13,28 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from email.message import Message as EmailMessage
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPMessage
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from lingualign.errors import InputError
 from lingualign.records import Message
+from lingualign.servers.failures import Failed, Refused, Unanswered
+from lingualign.servers.threads import Item, Result, concurrently
 
 TRANSIENT = frozenset({408, 409, 425, 429})  # and all from 500 on
+BUSY = frozenset({429, 503})  # of the server, whatever it was asked
 REFUSED_TEXT = frozenset({400, 413, 422})  # of one request: longer than the model's context, for example
+BROKEN_OFF = frozenset({"abort", "error"})  # finish_reason of a server that could not go on
 LONGEST_WAIT = 60.0  # seconds
+LOOK = 30.0  # seconds that a list of models may take
 REMEDY = "Check the address, the model's name, the key, and that the server is up; then start again."
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-class Unanswered(InputError):
-    """One request has failed every time, though the server could be reached."""
-
-
-class Refused(Exception):
-    """The server will not have this one request: 400, 413 or 422."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +44,7 @@ class Completion:
     Attributes:
         text: Empty where the server gave none.
         finished: The model ended it, and no limit of length and no filter did.
+        refused: A filter of the server did, or it did not have the request.
         top_logprobs: Log-probabilities in nats of the likeliest first tokens; None where the server gave
             none, asked or not.
     """
@@ -57,6 +52,7 @@ class Completion:
     text: str
     finished: bool
     top_logprobs: Mapping[str, float] | None = None
+    refused: bool = False
 
 
 class ChatServer:
@@ -99,7 +95,8 @@ class ChatServer:
             raise InputError(
                 f"{url}: not the address of a server.", "Give one like http://localhost:8000/v1."
             )
-        self.url = url.rstrip("/") + "/chat/completions"
+        self.base = url.rstrip("/")
+        self.url = self.base + "/chat/completions"
         self.model = model
         self.concurrency = concurrency
         self.retries = retries
@@ -123,29 +120,16 @@ class ChatServer:
         Yields:
             What it returned, in the order of the items.
         """
-        self._stopped.clear()
-        problems: list[Exception] = []
+        early, following = dict[int, Result](), 0
 
-        def guarded(item: Item) -> Result:
-            if self._stopped.is_set():
-                raise CancelledError
-            try:
-                return function(item)
-            except Exception as error:
-                problems.append(error)
-                self._stopped.set()  # at once: results are looked at in order, and later
-                raise
+        def numbered(item: tuple[int, Item]) -> tuple[int, Result]:
+            return item[0], function(item[1])
 
-        pool = ThreadPoolExecutor(self.concurrency)
-        try:
-            yield from pool.map(guarded, items)
-        except Exception:
-            raise problems[0] from None  # and not that another request was given up for it
-        except BaseException:
-            self._stopped.set()  # nobody waits for a further try then
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
+        for number, result in concurrently(numbered, enumerate(items), self.concurrency, self._stopped):
+            early[number] = result
+            while following in early:
+                yield early.pop(following)
+                following += 1
 
     def complete(self, body: Mapping[str, Any]) -> Completion:
         """Sends one request until it is answered.
@@ -158,49 +142,118 @@ class ChatServer:
             Unanswered: It can be reached, and every try has failed.
             Refused: It refuses this one.
         """
-        data = json.dumps(body).encode()
-        problem = ""
-        for attempt in range(self.retries + 1):
-            wait = self.backoff * 2**attempt
-            reached = True
+        attempt = 0
+        while True:
             try:
-                return self._ask(data)
-            except HTTPError as error:
-                problem = f"{error.code} {error.reason}{_detail(error, self._key)}"
-                if error.code in REFUSED_TEXT:
-                    raise Refused(self._clean(problem)) from None
-                if error.code not in TRANSIENT and error.code < 500:
-                    raise self._error(InputError, problem) from None
-                wait = max(wait, _retry_after(error.headers))
-            except (URLError, OSError, HTTPException) as error:
-                reason = getattr(error, "reason", error)
-                # urllib wraps what goes wrong before an answer is awaited.
-                cut = isinstance(reason, ConnectionResetError | BrokenPipeError)
-                reached = cut or not isinstance(error, URLError)
-                problem = str(reason) or type(reason).__name__
-            except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-                problem = "the answer is not a chat completion"
-            if attempt < self.retries and self._stopped.wait(min(wait, LONGEST_WAIT)):
+                return self.attempt(body)
+            except Failed as failure:
+                if failure.lasting or attempt == self.retries:
+                    unanswered = failure.reached and not failure.lasting
+                    raise self.error(Unanswered if unanswered else InputError, failure.problem) from None
+                wait = max(growing_wait(self.backoff, attempt), min(failure.wait, LONGEST_WAIT))
+            attempt += 1
+            if self._stopped.wait(wait):
                 raise CancelledError
-        raise self._error(Unanswered if reached else InputError, problem) from None
 
-    def _ask(self, data: bytes) -> Completion:
-        request = Request(self.url, data, {"Content-Type": "application/json"})
+    def attempt(self, body: Mapping[str, Any]) -> Completion:
+        """Sends one request once.
+
+        Raises:
+            Failed: There is no answer.
+            Refused: The server refuses this one.
+        """
+        try:
+            choice = json.loads(self.exchange("/chat/completions", body))["choices"][0]
+            content, reason = choice["message"]["content"], choice["finish_reason"]
+            if not isinstance(content, str | None):
+                raise TypeError(f"content: text is expected, not {type(content).__name__}")
+            if reason in BROKEN_OFF:
+                raise Failed(f"the server has broken off, finish_reason {reason!r}")
+            return Completion(
+                # JSON can write half a surrogate pair, which no file can hold.
+                self._clean((content or "").encode("utf-8", "replace").decode()),
+                finished=reason not in ("length", "content_filter"),
+                top_logprobs=_first_logprobs(choice),
+                refused=reason == "content_filter",
+            )
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError):
+            raise Failed("the answer is not a chat completion") from None
+
+    def models(self) -> dict[str, str] | None:
+        """The models that the server offers (`GET /models`).
+
+        Returns:
+            By name, where each was loaded from, or nothing where it does not say; None where it does not
+            name any.
+
+        Raises:
+            Failed: It cannot be reached, or does not let us in.
+        """
+        try:
+            entries = json.loads(self.exchange("/models", timeout=min(LOOK, self.timeout)))["data"]
+            named = [(str(entry["id"]), str(entry.get("root") or "")) for entry in entries]
+            return {self._clean(name): self._clean(root) for name, root in named} or None
+        except Failed as failure:
+            if not failure.reached or failure.denied:
+                raise
+            return None  # `transformers serve` has 500 for it where there is no cache of models
+        except (Refused, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return None
+
+    def exchange(
+        self, path: str, body: Mapping[str, Any] | None = None, timeout: float | None = None
+    ) -> bytes:
+        """Sends one request to any place of the API, once.
+
+        Args:
+            path: Under the API's address.
+            body: What is posted; None gets.
+            timeout: Seconds, where not those of the server.
+
+        Returns:
+            The body of the answer, as it came.
+
+        Raises:
+            Failed: There is no answer.
+            Refused: The server refuses this one.
+        """
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(self.base + path, data, {"Content-Type": "application/json"})
         if self._key:
             request.add_header("Authorization", f"Bearer {self._key}")
-        with self._opener.open(request, timeout=self.timeout) as response:
-            choice = json.load(response)["choices"][0]
-        content, reason = choice["message"]["content"], choice["finish_reason"]
-        if not isinstance(content, str | None):
-            raise TypeError(f"content: text is expected, not {type(content).__name__}")
-        text = self._clean(content or "")
-        return Completion(text, reason not in ("length", "content_filter"), _first_logprobs(choice))
+        try:
+            with self._opener.open(request, timeout=timeout or self.timeout) as response:
+                return bytes(response.read())
+        except HTTPError as error:
+            code = error.code
+            problem = self._clean(f"{code} {error.reason}{_detail(error, self._key)}")
+            if code in REFUSED_TEXT:
+                raise Refused(problem) from None
+            raise Failed(
+                problem,
+                busy=code in BUSY,
+                lasting=code not in TRANSIENT and code < 500,
+                denied=code in (401, 403),
+                wait=_retry_after(error.headers),
+            ) from None
+        except (URLError, OSError, HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            # urllib wraps what goes wrong before an answer is awaited.
+            cut = isinstance(reason, ConnectionResetError | BrokenPipeError)
+            problem = self._clean(str(reason) or type(reason).__name__)
+            raise Failed(problem, reached=cut or not isinstance(error, URLError)) from None
 
-    def _error(self, kind: type[InputError], problem: str) -> InputError:
+    def error(self, kind: type[InputError], problem: str) -> InputError:
+        """An error for the user, that names the server."""
         return kind(self._clean(f"{self.url}: {problem}."), REMEDY)
 
     def _clean(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
+
+
+def growing_wait(backoff: float, times: int) -> float:
+    """Seconds to wait after something has failed a few times more than once: doubled each time."""
+    return min(backoff * 2.0 ** min(times, 20), LONGEST_WAIT)
 
 
 class _NoRedirection(HTTPRedirectHandler):
@@ -252,5 +305,5 @@ def _retry_after(headers: EmailMessage) -> float:
         pass
     try:
         return parsedate_to_datetime(value).timestamp() - time.time()
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return 0.0

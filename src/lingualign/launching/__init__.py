@@ -1,0 +1,1 @@
+"""Beyond one process: training by `accelerate launch`, and job files for clusters."""
