@@ -128,9 +128,11 @@ def run(work: Path, *arguments: str) -> Cost:
     told = work / "told.json"
     environment = {**os.environ, "TOLD": str(told), "OMP_NUM_THREADS": "1"}
     start = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-c", COMMAND, *arguments], check=True, env=environment, stdout=subprocess.DEVNULL
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, *arguments], env=environment, capture_output=True, text=True
     )
+    if done.returncode:
+        raise SystemExit(done.stderr)
     wall = time.perf_counter() - start
     found = json.loads(told.read_text(encoding="utf-8"))
     return Cost(wall, found["cpu"], found["memory"])

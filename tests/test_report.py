@@ -22,8 +22,8 @@ from lingualign.pipeline.run import align
 from lingualign.report import write_comparison, write_report
 from lingualign.report.sections import health, verdict, wins
 from lingualign.report.source import TracedRun, above, count, difference, mean, ratio, total
-from lingualign.texts import shorten, visible
 from lingualign.settings import load_config
+from lingualign.texts import shorten, visible
 from report_numbers import problems
 from synthetic_run import Size, make_run
 

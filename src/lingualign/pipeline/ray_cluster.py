@@ -7,6 +7,8 @@ import math
 import os
 import re
 import shutil
+import signal
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -87,7 +89,7 @@ def connect(config: RunConfig) -> None:
         _start(math.ceil(most_workers(config) * config.ray.cpus))
         return
     try:
-        with _silent_stderr():
+        with _unmarked():
             ray.init(config.ray.address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # of many types
         raise InputError(
@@ -167,7 +169,7 @@ def _start(cpus: int) -> None:
 
     for left in reversed(range(STARTS)):
         try:
-            with _silent_stderr():
+            with _unmarked():
                 started = ray.init(
                     "local",
                     num_cpus=cpus,
@@ -189,9 +191,10 @@ def _start(cpus: int) -> None:
 
 
 @contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Without what this process writes to its standard error, by whatever code."""
+def _unmarked() -> Iterator[None]:
+    """Keeps `ray.init` from writing to the terminal, by whatever code, and from taking SIGTERM over."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         os.dup2(nowhere, 2)
         yield
@@ -199,6 +202,8 @@ def _silent_stderr() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+        if threading.current_thread() is threading.main_thread():  # elsewhere it cannot have been taken
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _first_line(error: Exception) -> str:

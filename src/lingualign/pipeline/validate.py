@@ -186,7 +186,8 @@ def describe(checked: CheckedRun) -> dict[str, object]:
         "held_out_prompts": len(prompts.heldout),
         "left_out_too_long": prompts.too_long,
         "left_out_missing": prompts.missing,
-        "left_out_rows": ", ".join(f"{count} {why}" for why, count in prompts.left_out_rows.items()) or "none",
+        "left_out_rows": ", ".join(f"{count} {why}" for why, count in prompts.left_out_rows.items())
+        or "none",
         "untranslated": sum(prompts.untranslated.values()),
         "responses": sum(
             len(used) * len(config.languages) * config.sampling.n

@@ -17,6 +17,8 @@ EXTRAS = {
     "sentence": "a sentence encoder as embedder (cm-align)",
     "tasks": "`lingualign measure tasks`, by lm-evaluation-harness",
     "translation": "chrF and BLEU",
+    "ray": "sampling and scoring on a Ray cluster (executor=ray)",
+    "vllm": "sampling by vLLM in this process (sampling.backend=vllm)",
     "confusion": "the Language Confusion Benchmark's own identifier and word breaking",
 }
 """What an optional part of the package (an extra) is for; those for its developers are left out."""
