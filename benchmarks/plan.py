@@ -32,7 +32,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 SIZES = {
     "6M": (256, 6, 768, 8, 4, 48),
     "26M": (512, 8, 1408, 8, 4, 24),
-    "99M": (1024, 8, 2816, 16, 8, 12),
+    "99M": (1024, 8, 2816, 16, 8, 8),
 }
 LANGUAGES, N, RESPONSE, HELDOUT, LABELS = "en,de,zh", 4, 48, 16, 8
 MODELS = ("1e9", "8e9", "70e9")

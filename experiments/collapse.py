@@ -217,8 +217,8 @@ def report(work: Path) -> str:
 
 Made by `experiments/collapse.py` in the lab; thresholds are the defaults of `training.guard`. Four columns
 are what came nearest to a threshold: nats a token that the chosen responses lost, the preference term and the
-margin times beta (means over {TrainingConfig().guard.window} steps), and how much the share of answers in the
-right language fell, in the language that lost most.
+margin times beta (means over {TrainingConfig().guard.window} steps, or all where there are fewer), and how
+much the share of answers in the right language fell, in the language that lost most.
 
 ## Recipes, which should be left alone
 
@@ -229,9 +229,8 @@ One iteration of each recipe as it is in the lab, with data.limit={PROMPTS} (icr
 ## Trainings that fall apart
 
 On the pairs of ICR above, with the lab's settings and what the name says, and answers and a checkpoint every
-{EVERY} steps. Wins over the start (ties half) and
-answers in the right language: greedy answers to {HELD_OUT} held-out prompts in each target language, by the
-exact judge.
+{EVERY} steps. Wins over the start (ties half) and answers in the right language: greedy answers to {HELD_OUT}
+held-out prompts in each target language, by the exact judge.
 
 {table(["training", "action", "signs", "steps", "back to", *HEAD, "wins %", "right language %"], trainings)}
 """

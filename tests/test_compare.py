@@ -36,7 +36,7 @@ from lingualign.measures.measure import JudgedAnswers
 from lingualign.pipeline.compare import check_output, check_runs, compare, name_methods
 from lingualign.pipeline.equal_terms import differing_terms
 from lingualign.pipeline.files import read_json
-from lingualign.pipeline.folder import RunFolder, Stage, open_run_folder, split_chunks
+from lingualign.pipeline.folder import Chunk, RunFolder, Stage, open_run_folder, split_chunks
 from lingualign.pipeline.manifest import Manifest
 from lingualign.pipeline.progress import Silent, Task
 from lingualign.pipeline.sharing import link
@@ -316,18 +316,22 @@ def opened(folder: Path, *shared_with: Path) -> Iterator[RunFolder]:
         yield run
 
 
-def rows(chunk: Any, progress: Any) -> list[dict[str, Any]]:
-    return [
-        {
-            "prompt_id": str(number),
-            "language": chunk.language,
-            "index": 0,
-            "text": "habari",
-            "finish_reason": "stop",
-            "num_tokens": 2,
-        }
-        for number in range(chunk.start, chunk.stop)
-    ]
+def rows(chunks: Sequence[Chunk], progress: Any) -> Iterator[tuple[Chunk, list[dict[str, Any]]]]:
+    for chunk in chunks:
+        yield (
+            chunk,
+            [
+                {
+                    "prompt_id": str(number),
+                    "language": chunk.language,
+                    "index": 0,
+                    "text": "habari",
+                    "finish_reason": "stop",
+                    "num_tokens": 2,
+                }
+                for number in range(chunk.start, chunk.stop)
+            ],
+        )
 
 
 def forbidden(*arguments: object) -> Any:

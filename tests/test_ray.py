@@ -289,15 +289,17 @@ def test_an_address_of_ray_client_is_refused() -> None:
         check_cluster(load_config("icr", ["executor=ray", "ray.address=ray://head:10001"]))
 
 
-def test_an_address_where_nobody_answers_is_named_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def init(*args: object, **options: object) -> None:  # Ray itself tries for half a minute
-        raise ConnectionError("Failed to connect.\nAnd pages more.")
-
+@pytest.mark.parametrize("within", [1.0, 60.0])
+def test_an_address_where_nobody_answers_is_named_before_the_run(
+    monkeypatch: pytest.MonkeyPatch, within: float
+) -> None:
     monkeypatch.setattr("ray.is_initialized", lambda: False)
-    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setattr(ray_cluster, "ANSWERS_WITHIN", within)
+    address = "127.0.0.1:9" if within == 1 else "no cluster"  # where it waits, and what it refuses
     with pytest.raises(InputError) as wrong:
-        check_cluster(load_config("icr", ["executor=ray", "ray.address=10.0.0.1:6379"]))
-    assert wrong.value.message.endswith("at 10.0.0.1:6379: Failed to connect.")
+        check_cluster(load_config("icr", ["executor=ray", f"ray.address={address}"]))
+    assert wrong.value.message.startswith(f"ray.address: no Ray cluster can be reached at {address}: ")
+    assert ("no answer within 1 s" in wrong.value.message) == (within == 1)
 
 
 def test_a_worker_has_the_gpus_that_vllm_shares_a_model_over() -> None:

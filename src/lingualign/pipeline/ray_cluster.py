@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -20,9 +22,14 @@ from lingualign.config import RunConfig
 from lingualign.errors import InputError
 
 OBJECT_STORE = 2**29  # bytes: a few chunks are under way at a time; in /tmp where /dev/shm is smaller
-STARTS = (
-    2  # tries to start a cluster: Ray gives its processes 15 s, and the first try warms a slow disk's cache
-)
+STARTS = 2  # tries to start a cluster: its processes have 15 s, and the first try warms a slow disk's cache
+SILENCE = {
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # of its C++ code, which writes to stderr past Python's logging
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what it prints on stdout of workers that die; `Worker` tells of them
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+CONNECT = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False)"
+ANSWERS_WITHIN = 60.0  # seconds, that a cluster may take to answer before a run
 _ours: list[Path | None] = []  # the connection made here: Ray's folder if the cluster was started here too
 pipelines: WeakSet[Generator[Any, None, None]] = WeakSet()  # under way in this process
 
@@ -52,8 +59,20 @@ def check_cluster(config: RunConfig) -> None:
             f"ray.address: {address} is an address of Ray Client, which Ray Data does not run through.",
             "Start lingualign on a machine of the cluster with ray.address=auto, or by `ray job submit`.",
         )
-    connect(config)
-    disconnect()
+    if _import_ray().is_initialized():
+        return
+    try:  # in a process that can be stopped: where nobody answers, Ray tries for minutes
+        subprocess.run(
+            [sys.executable, "-c", CONNECT, address],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=ANSWERS_WITHIN,
+        )
+    except subprocess.TimeoutExpired:
+        raise _not_reached(address, f"no answer within {ANSWERS_WITHIN:g} s") from None
+    except subprocess.CalledProcessError as error:
+        raise _not_reached(address, (error.stderr.strip() or "?").splitlines()[-1]) from None
 
 
 @contextmanager
@@ -78,11 +97,7 @@ def connect(config: RunConfig) -> None:
     Raises:
         InputError: There is no such cluster, or it cannot be started.
     """
-    # Ray's C++ code writes to the terminal, past Python's logging, and starts by saying at which level.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-
+    ray = _import_ray()
     if ray.is_initialized():
         return
     if config.ray.address is None:
@@ -92,11 +107,7 @@ def connect(config: RunConfig) -> None:
         with _unmarked():
             ray.init(config.ray.address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # of many types
-        raise InputError(
-            f"ray.address: no Ray cluster can be reached at {config.ray.address}: {_first_line(error)}",
-            "Start one with `ray start --head`, and give ray.address=auto on one of its machines. Where the "
-            "cluster asks for a token, set RAY_AUTH_MODE=token here too.",
-        ) from error
+        raise _not_reached(config.ray.address, _first_line(error)) from error
     _ours.append(None)
 
 
@@ -123,7 +134,8 @@ def most_workers(config: RunConfig) -> int:
 
 
 def resources_of_worker(config: RunConfig) -> dict[str, float]:
-    """Cores and GPUs of a worker in the cluster that this process is connected to, as Ray calls them.
+    """By what a worker is placed in the cluster that this process is connected to: its GPUs, or its cores if
+    it has none; Ray Data calls both at once experimental.
 
     Raises:
         InputError: A cluster of this machine's own does not have them.
@@ -142,7 +154,7 @@ def resources_of_worker(config: RunConfig) -> dict[str, float]:
             )
         # An autoscaling cluster gets machines when it is asked for them.
         logging.getLogger(__name__).warning("workers wait until the cluster has %g GPUs for each", gpus)
-    return {"num_cpus": config.ray.cpus, "num_gpus": gpus}
+    return {"num_gpus": gpus} if gpus else {"num_cpus": config.ray.cpus}
 
 
 @contextmanager
@@ -161,6 +173,22 @@ def cluster_failed() -> Iterator[None]:
             f"The Ray cluster could not go on: {type(error).__name__}: {_first_line(error)}",
             "What is finished is kept: the same command goes on from there, with executor=local too.",
         ) from error
+
+
+def _import_ray() -> Any:
+    for name, value in SILENCE.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    return ray
+
+
+def _not_reached(address: str, why: str) -> InputError:
+    return InputError(
+        f"ray.address: no Ray cluster can be reached at {address}: {why}",
+        "Start one with `ray start --head`, and give ray.address=auto on one of its machines. Where the "
+        "cluster asks for a token, set RAY_AUTH_MODE=token here too.",
+    )
 
 
 def _start(cpus: int) -> None:
@@ -202,7 +230,8 @@ def _unmarked() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
-        if threading.current_thread() is threading.main_thread():  # elsewhere it cannot have been taken
+        # Elsewhere than in the main thread it cannot have been taken.
+        if handler is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
 
 

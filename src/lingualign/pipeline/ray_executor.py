@@ -127,7 +127,8 @@ class Worker:
         return {"ticket": row["ticket"], "result": b"" if taken is None else pickle.dumps(self._do(*taken))}
 
     def _do(self, numbered: Item, times: int) -> Computed:
-        (index, item), host, told = numbered, socket.gethostname(), list[str]()
+        (index, item), host = numbered, socket.gethostname()
+        told = [f"computes chunk {index} again, as {times - 1} died at it"] if times > 1 else []
         try:
             if times > TRIES:
                 raise InputError(
@@ -199,7 +200,8 @@ def _pipeline(
                         read(1)
                         yield pickle.loads(row["result"])
     finally:
-        ray.kill(desk)
+        if ray.is_initialized():  # else the desk is gone with the cluster
+            ray.kill(desk)
 
 
 def _batches(work: ChunkWork, config: RunConfig, desk: Any, count: int) -> Generator[Any, None, None]:

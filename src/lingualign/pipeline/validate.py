@@ -10,6 +10,7 @@ from lingualign.accidents import free_bytes, nearest_folder, writing
 from lingualign.config import NO_REWARD, RunConfig
 from lingualign.errors import InputError
 from lingualign.languages import resolve
+from lingualign.launching.processes import check_launch
 from lingualign.measures.judges import LABELS, judge_kind
 from lingualign.models import base_folder, load_tokenizer, parameters_in, read_object
 from lingualign.pipeline.fingerprints import ModelDigests
@@ -99,6 +100,7 @@ def validate(
     check_cluster(config)
     make_reader(config, config.languages)  # what measuring reads answers with may be missing
     check_trackers(config.training.report_to)
+    check_launch(config.training, config.device)
     config = complete_options(config)
     prompts = twin.prompts if twin else load_prompts(config, chat, positions(policy, reference))
     check_parts(config, prompts)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -70,10 +71,11 @@ def calibrate(shape: Shape, config: RunConfig, counts: Counts, clock: Clock = ti
     machine = look_at_machine()
     width = room_of(machine, "cpu", config.dtype).width
     kind = torch.bfloat16 if width == 2 else torch.float32
+    first, trainer = _imports(clock)
     libraries = _memory_now(config)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        loading = _time(lambda: load_model("lab:aligned", device="cpu", dtype="float32"), clock)
+        loading = _time(_load_small, clock)
         by_rows, training = _products(shape, kind, clock)
         layer, step, training_layers = _starting(clock)
         return Device(
@@ -97,6 +99,8 @@ def calibrate(shape: Shape, config: RunConfig, counts: Counts, clock: Clock = ti
             training_layers=training_layers,
             draw=_draw(shape, clock),
             loading=loading,
+            first=max(0.0, first - loading),
+            trainer=trainer,
             libraries=libraries,
             overlaps=False,
         )
@@ -247,11 +251,23 @@ def _without_gradients(wanted: bool) -> Iterator[None]:
         yield
 
 
+def _load_small() -> None:
+    load_model("lab:aligned", device="cpu", dtype="float32")
+
+
+def _imports(clock: Clock) -> tuple[float, float]:
+    """Seconds of loading a first model, and of importing what trains, in a process that has done neither."""
+    start = clock()
+    _load_small()
+    loaded = clock()
+    import_module("lingualign.training")
+    return loaded - start, clock() - loaded
+
+
 def _memory_now(config: RunConfig) -> float:
     """Bytes that this process has in main memory, with all that a run imports and reads beside models."""
     import psutil
 
-    import lingualign.training  # noqa: F401
     from lingualign.languages import LanguageIdentifier
 
     LanguageIdentifier(config.languages).identify("A sentence that is long enough to be identified.")

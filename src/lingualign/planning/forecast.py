@@ -159,6 +159,7 @@ def _stages(
 ) -> Iterator[StageCost]:
     """The stages one after the other, with the models that are still in memory from those before."""
     device, loaded = hardware.device, dict[str, float]()
+    first = {"models": device.first, "train": device.trainer}  # what is paid once
     for work in run_work(config, counts):
         sizes = {
             name: (reference if name == "reference" else policy).parameters * device.width
@@ -167,9 +168,13 @@ def _stages(
         new = [name for name in sizes if name not in loaded]
         kept = {} if work.frees else loaded
         loaded = {} if work.kind == "train" else {**kept, **sizes}
-        yield _stage(
-            work, config, hardware, policy, sum(loaded.values()), sum(sizes[name] for name in new), len(new)
-        )
+        loading = len(new) * device.loading
+        if not device.cpu:  # there, files are mapped and read as they are used
+            loading += sum(sizes[name] for name in new) / device.disk
+        if new:
+            loading += first.pop("models", 0.0)
+        loading += first.pop(work.kind, 0.0)
+        yield _stage(work, config, hardware, policy, sum(loaded.values()), loading)
 
 
 def _stage(
@@ -178,8 +183,7 @@ def _stage(
     hardware: Hardware,
     shape: Shape,
     models: float,
-    new_bytes: float,
-    new: int,
+    loading: float,
 ) -> StageCost:
     """The cost of one stage.
 
@@ -189,8 +193,7 @@ def _stage(
         hardware: That computes.
         shape: Of the policy.
         models: Bytes of the models in memory.
-        new_bytes: Of those that it loads.
-        new: How many it loads.
+        loading: Seconds to load those that are not there yet.
     """
     device = hardware.device
     seconds, devices, shards, memory, fits = Seconds(), 0, 1, models if device.cpu else 0.0, True
@@ -206,7 +209,6 @@ def _stage(
             seconds = seconds.plus(reading_cost(further, config, shape, hardware, models)[0])
         host += further.sequences if further.kind == "host" else 0.0
     disk, scratch, written = _disk(work, config, shape)
-    loading = new * device.loading + (0.0 if device.cpu else new_bytes / device.disk)
     seconds = seconds.plus(Seconds(disk=loading + written / device.disk, host=host * HOST_ROW))
     return StageCost(
         work.stage,

@@ -57,6 +57,8 @@ class Device:
         training_layers: What starting a layer takes forward and backward, as a multiple of `eager_layer`.
         draw: Seconds to draw a token from a vocabulary, an entry; None where `bandwidth` says it.
         loading: Seconds to load a model beside reading it.
+        first: Seconds more for the first model of a process: importing what it needs.
+        trainer: Seconds to import and set up what trains.
         libraries: Bytes of main memory that a process takes before its first model.
         overlaps: Whether starting work and doing it go on at the same time.
     """
@@ -83,6 +85,8 @@ class Device:
     training_layers: float = TRAINING_LAYERS
     draw: float | None = None
     loading: float = 20.0  # of a model of billions of parameters, to a GPU (ours)
+    first: float = 0.0
+    trainer: float = 0.0
     libraries: float = 0.0
     overlaps: bool = True
 

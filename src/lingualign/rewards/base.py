@@ -6,8 +6,8 @@ A new reward is one file in this folder, whose name is its `reward.kind`, with
 - `make(settings, tools)`, which gives the reward;
 - `reads_reference(settings)`, if it may not ask for `tools.reference`: where nothing does, a run
   needs none;
-- `READS`, which other responses to a prompt it reads beside those that it scores: "own" (none), "source" (those
-  in the source language and in the prompt's), or "all", if it does not say; it is given no others;
+- `READS`, which other responses to a prompt it reads beside those that it scores: "own" (none), "source"
+  (those in the source language and in the prompt's), or "all", if it does not say; it is given no others;
 - `check(settings, config)`, if anything can be wrong beyond the options: it raises an `InputError` before the
   run starts;
 - `needs_fit(settings)` and `fit(settings, tools, pairs, output, on_step)`, if it is trained on labelled pairs
