@@ -168,7 +168,7 @@ def measure(folder: Path, any_order: bool, seed: int) -> dict[str, Cost]:
 
 
 def _check_same(first: Path, second: Path) -> None:
-    """Prompts come in the order in which they are first answered, so the same pairs may be in another order."""
+    """Prompts come in the order in which they are first answered: the same pairs may be in another one."""
     one, other = (pq.read_table(path).sort_by("id") for path in (first, second))
     assert one.equals(other), f"{first} and {second} differ"
 

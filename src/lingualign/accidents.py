@@ -64,7 +64,8 @@ def out_of_memory(error: BaseException, what: str | Path | None = None, remedy: 
         what: What was being computed.
         remedy: What to do.
     """
-    return InputError(f"{f'{what}: o' if what else 'O'}ut of memory ({_first_line(error)}).", remedy)
+    told = (str(error).splitlines() or [type(error).__name__])[0]
+    return InputError(f"{what or 'lingualign'}: out of memory ({told}).", remedy)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -90,10 +91,6 @@ def writing(path: Path) -> Iterator[None]:
         error.filename = None  # a temporary name
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise explain(error, path) or InputError(f"{path} cannot be written: {reason}.") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def nearest_folder(path: Path) -> Path:
