@@ -12,13 +12,15 @@ from typing import Any, NamedTuple
 
 
 class Reply(NamedTuple):
-    """What is sent: `delay` seconds late; `cut`: the connection ends half-way."""
+    """What is sent: `delay` seconds late; `cut`: the connection ends half-way; `drip`: seconds before each
+    byte of the body."""
 
     status: int
     content: bytes
     headers: Mapping[str, str] = {}
     delay: float = 0.0
     cut: bool = False
+    drip: float = 0.0
 
 
 def completion(content: Any, finish: str = "stop", top_logprobs: Mapping[str, float] | None = None) -> Reply:
@@ -99,8 +101,12 @@ class FakeServer:
                         self.send_header(name, value)
                     self.send_header("Content-Length", str(len(reply.content)))
                     self.end_headers()
-                    self.wfile.write(reply.content[: len(reply.content) // 2 if reply.cut else None])
-                    self.wfile.flush()
+                    content = reply.content[: len(reply.content) // 2 if reply.cut else None]
+                    step = 1 if reply.drip else max(len(content), 1)
+                    for piece in (content[i : i + step] for i in range(0, len(content), step)):
+                        time.sleep(reply.drip)
+                        self.wfile.write(piece)
+                        self.wfile.flush()
                 except OSError:
                     return False  # the client has gone
                 return True

@@ -180,6 +180,7 @@ def test_extracting_answers_takes_time_in_proportion_to_the_text() -> None:
         assert boxed("\\boxed{" * 20_000 + "7}") == "7"
         assert parse_grade("[[" + "1" * 100_000) is None
         last_number("1,11" * 20_000 + "x")
+        last_number("11," * 20_000)
 
 
 def test_the_box_that_begins_last_counts() -> None:

@@ -37,6 +37,7 @@ from lingualign.judges import (
 from lingualign.judges.pairwise import FIELDS, SAME_LANGUAGE
 from lingualign.measures.answers.preferences import is_switched
 from lingualign.servers.chat import ChatServer
+from lingualign.servers.failures import Unanswered
 
 TEXT = st.text(max_size=20)
 SHOWN_FIRST = {"m": math.log(0.6), "M": math.log(0.2), "I": math.log(0.1)}  # preference 1.25 as shown
@@ -216,6 +217,7 @@ STUMBLES = [
     completion("m", top_logprobs={"m": math.nan}),
     completion("m", top_logprobs=SHOWN_FIRST)._replace(cut=True),
     completion("m", top_logprobs=SHOWN_FIRST)._replace(delay=0.8),  # longer than the time-out
+    completion("m", top_logprobs=SHOWN_FIRST)._replace(drip=0.1),  # each byte sooner, all of them much later
 ]
 
 
@@ -233,6 +235,21 @@ def test_a_server_that_stumbles_gives_the_judgements_of_one_that_does_not(fake: 
     found = [judgement.preference for judgement in patient.compare(pairs)]
     assert found == pytest.approx(list(map(expected, pairs)))
     assert set(fake.times.values()) >= {2, 3, 4}
+
+
+def test_an_answer_without_end_is_not_read_to_its_end(
+    fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lingualign.servers.chat.LARGEST", 1 << 20)
+    monkeypatch.setattr("lingualign.servers.chat.PIECE", 1 << 10)
+    server = reach(fake, retries=0)
+    for size, fits in ((1 << 19, True), (1 << 21, False)):
+        fake.answer = lambda text, times, size=size: completion("m" * size)
+        if fits:
+            assert server.complete(server.body([{"role": "user", "content": "?"}])).text == "m" * size
+        else:
+            with pytest.raises(Unanswered, match="larger than 1 MiB"):
+                server.complete(server.body([{"role": "user", "content": "?"}]))
 
 
 def test_no_more_requests_are_under_way_than_allowed(fake: FakeServer) -> None:

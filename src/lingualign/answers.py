@@ -49,10 +49,11 @@ MARKERS = {
 }
 
 # Digits in groups of three, or as in India of two and then three; then a decimal point, or one or two digits
-# behind a decimal comma (ours). A hyphen between digits is not a sign.
+# behind a decimal comma (ours). A hyphen between digits is not a sign. A hundred groups are more digits than
+# a float has; without that bound, a response that repeats "11," is read in quadratic time.
 NUMBER = re.compile(
     r"(?P<sign>(?<!\d)[-−])?"
-    r"(?P<whole>\d{1,3}(?:,\d{2,3})*,\d{3}(?!\d)|\d+)"
+    r"(?P<whole>\d{1,3}(?:,\d{2,3}){0,100},\d{3}(?!\d)|\d+)"
     r"(?:\.(?P<point>\d+)|,(?P<comma>\d{1,2})(?!\d))?"
 )
 BOX = re.compile(r"\\boxed\s*\{")

@@ -17,7 +17,7 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from email.message import Message as EmailMessage
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException, HTTPMessage
+from http.client import HTTPException, HTTPMessage, HTTPResponse, IncompleteRead
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -34,6 +34,8 @@ REFUSED_TEXT = frozenset({400, 413, 422})  # of one request: longer than the mod
 BROKEN_OFF = frozenset({"abort", "error"})  # finish_reason of a server that could not go on
 LONGEST_WAIT = 60.0  # seconds
 LOOK = 30.0  # seconds that a list of models may take
+LARGEST = 64 * 2**20  # bytes of an answer; a thousand times what a long one with log-probabilities has
+PIECE = 2**16  # bytes read at a time
 REMEDY = "Check the address, the model's name, the key, and that the server is up; then start again."
 
 
@@ -223,7 +225,7 @@ class ChatServer:
             request.add_header("Authorization", f"Bearer {self._key}")
         try:
             with self._opener.open(request, timeout=timeout or self.timeout) as response:
-                return bytes(response.read())
+                return _read(response, timeout or self.timeout)
         except HTTPError as error:
             code = error.code
             problem = self._clean(f"{code} {error.reason}{_detail(error, self._key)}")
@@ -254,6 +256,29 @@ class ChatServer:
 def growing_wait(backoff: float, times: int) -> float:
     """Seconds to wait after something has failed a few times more than once: doubled each time."""
     return min(backoff * 2.0 ** min(times, 20), LONGEST_WAIT)
+
+
+def _read(response: HTTPResponse, seconds: float) -> bytes:
+    """The body of an answer, as long as it keeps to a size and a time: a server may send without end.
+
+    Args:
+        response: Its status and headers are here.
+        seconds: For the whole body. Servers send it when it is ready, so this is no limit to thinking.
+
+    Raises:
+        Failed: It is larger or slower.
+    """
+    pieces, size, end = list[bytes](), 0, time.monotonic() + seconds
+    while piece := response.read1(PIECE):
+        pieces.append(piece)
+        size += len(piece)
+        if size > LARGEST:
+            raise Failed(f"the answer is larger than {LARGEST >> 20} MiB")
+        if time.monotonic() > end:
+            raise Failed(f"the answer was not complete {seconds:g} seconds after it had begun")
+    if response.length:  # `read1` does not say that a body was cut off
+        raise IncompleteRead(b"".join(pieces), response.length)
+    return b"".join(pieces)
 
 
 class _NoRedirection(HTTPRedirectHandler):
