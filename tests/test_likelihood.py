@@ -71,6 +71,19 @@ def test_values_and_gradients_are_those_of_float64(tiled: bool, drawn: Any, tile
         torch.testing.assert_close(single.grad.double(), double.grad, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("largest", [0, 35])
+def test_a_first_tile_of_small_logits_leaves_room_for_large_ones(
+    monkeypatch: pytest.MonkeyPatch, largest: int
+) -> None:
+    """Logits differ by 1,000, far beyond what an exponential in float32 can hold."""
+    monkeypatch.setattr(likelihood, "TILE_VOCABULARY_CPU", 10)
+    weight = torch.zeros(40, 1)
+    weight[largest] = 1000.0
+    hidden, tokens = torch.tensor([[1.0], [0.0], [-1.0]]), torch.tensor([largest, 3, 5])
+    found = likelihood.tiled_log_likelihood(hidden, weight, None, tokens)
+    torch.testing.assert_close(found, exact(hidden, weight, None, tokens))
+
+
 def test_logits_are_spent_by_the_backward_pass() -> None:
     logits = torch.randn(3, 7, requires_grad=True)
     logps = likelihood.log_likelihood(logits * 1.0, torch.tensor([0, 1, 2])).sum()

@@ -1,11 +1,14 @@
 """Log-likelihood of tokens, from logits or straight from hidden states.
 
 Two ways to the same numbers. `log_likelihood` takes logits that are there anyway and turns them into their
-own gradient in the backward pass: one table of tokens times vocabulary instead of four.
-`tiled_log_likelihood` never has such a table: it walks over the vocabulary tile by tile with a running
-log-sum-exp, and computes the tiles again for the gradient.
+exponentials, and these into the gradient in the backward pass: one table of tokens times vocabulary instead
+of four. `tiled_log_likelihood` never has such a table: it walks over the vocabulary tile by tile with a
+running sum of exponentials, and computes the tiles again for the gradient.
 
     log p(t) = z_t - logsumexp(z),    d log p(t) / d z = onehot(t) - softmax(z),    z = W h + b
+
+Tables and tiles are larger than a processor's nearest caches, so that every walk over one costs about as much
+as the products that made it: what follows is written for few of them.
 """
 
 from __future__ import annotations
@@ -26,8 +29,8 @@ TILE, TILE_VOCABULARY = 2**26, 2**13
 def log_likelihood(logits: Tensor, tokens: Tensor) -> Tensor:
     """Log-probability in float32 of each token [n] under its logits [n, vocabulary] of any precision.
 
-    The backward pass writes the gradient over float32 logits: there is one, and nothing else may need their
-    values in it (autograd says so).
+    Float32 logits that want a gradient are spent: the forward pass overwrites them by their exponentials and
+    the backward pass these by the gradient. Nothing else may read them (backward passes that do are errors).
     """
     return _OfLogits.apply(logits.float(), tokens.to(logits.device))
 
@@ -52,21 +55,22 @@ def tiled_log_likelihood(
 class _OfLogits(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, tokens: Tensor) -> Tensor:
-        total = torch.cat([part.logsumexp(-1) for part in logits.split(_rows(logits.shape[1], logits))])
-        ctx.save_for_backward(logits, tokens, total)
-        return logits.gather(1, tokens[:, None])[:, 0] - total
+        picked = logits.gather(1, tokens[:, None])[:, 0]
+        top, sums = torch.empty_like(picked), torch.empty_like(picked)
+        for rows in _slices(len(logits), _rows(logits.shape[1], logits)):
+            top[rows] = logits[rows].amax(-1)
+            place = logits[rows] if ctx.needs_input_grad[0] else None
+            sums[rows] = torch.sub(logits[rows], top[rows, None], out=place).exp_().sum(-1)
+        ctx.save_for_backward(logits, tokens, sums)
+        return picked - top - sums.log()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        logits, tokens, total = ctx.saved_tensors
-        rows = _rows(logits.shape[1], logits)
-        parts = zip(
-            logits.split(rows), tokens.split(rows), total.split(rows), gradient.split(rows), strict=True
-        )
-        for part, token, lse, factor in parts:
-            _into_gradient(part, token, torch.ones_like(lse), lse, factor)
-        return logits, None
+        exponentials, tokens, sums = ctx.saved_tensors
+        exponentials.mul_((-gradient / sums)[:, None])
+        exponentials.scatter_add_(1, tokens[:, None], gradient[:, None])
+        return exponentials, None
 
 
 class _OfHidden(torch.autograd.Function):
@@ -74,21 +78,13 @@ class _OfHidden(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, tokens: Tensor, dtype: torch.dtype
     ) -> Tensor:
-        count, vocabulary = len(hidden), len(weight)
-        total = torch.full((count,), -torch.inf, device=hidden.device)
-        picked = torch.zeros(count, device=hidden.device)
-        for rows in _slices(count, _rows(min(_columns(hidden), vocabulary), hidden)):
-            states = hidden[rows].to(dtype)
-            for columns in _slices(vocabulary, _columns(hidden)):
-                logits = _tile(states, weight, bias, columns, dtype)
-                inside, place = _inside(tokens[rows], columns)
-                picked[rows] += torch.where(inside, logits.gather(1, place[:, None])[:, 0], 0.0)
-                top = logits.amax(-1)
-                tile_total = logits.sub_(top[:, None]).exp_().sum(-1).log_().add_(top)
-                total[rows] = torch.logaddexp(total[rows], tile_total)
+        total = torch.empty(len(hidden), device=hidden.device)
+        for rows in _slices(len(hidden), _rows(min(_columns(hidden), len(weight)), hidden)):
+            total[rows] = _logsumexp(hidden[rows].to(dtype), weight, bias)
+        picked = (hidden.to(dtype).float() * weight[tokens].to(dtype).float()).sum(-1)
         ctx.save_for_backward(hidden, weight, bias, tokens, total)
         ctx.dtype = dtype
-        return picked - total
+        return picked - total if bias is None else picked + bias[tokens] - total
 
     @staticmethod
     @once_differentiable
@@ -101,36 +97,57 @@ class _OfHidden(torch.autograd.Function):
         for rows in _slices(len(hidden), _rows(min(_columns(hidden), len(weight)), hidden)):
             states = hidden[rows].to(ctx.dtype)
             for columns in _slices(len(weight), _columns(hidden)):
-                logits = _tile(states, weight, bias, columns, ctx.dtype)
-                inside, place = _inside(tokens[rows], columns)
-                _into_gradient(logits, place, inside.float(), total[rows], gradient[rows])
-                slopes = logits.to(ctx.dtype)
+                softmax = _tile(states, weight, bias, columns, total[rows]).exp_()
+                slopes = _gradient(softmax, tokens[rows], columns, gradient[rows])
+                if of_bias is not None:
+                    of_bias[columns] += slopes.sum(0)
+                slopes = slopes.to(ctx.dtype)
                 if of_hidden is not None:
                     of_hidden[rows] += slopes @ weight[columns].to(ctx.dtype)
                 if of_weight is not None:
                     of_weight[columns] += slopes.T @ states
-                if of_bias is not None:
-                    of_bias[columns] += logits.sum(0)
         return of_hidden, of_weight, of_bias, None, None
 
 
-def _tile(states: Tensor, weight: Tensor, bias: Tensor | None, columns: slice, dtype: torch.dtype) -> Tensor:
-    """Logits [rows, columns] in float32."""
-    part = None if bias is None else bias[columns].to(dtype)
-    return torch.nn.functional.linear(states, weight[columns].to(dtype), part).float()
+def _logsumexp(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Of the logits of each row [rows] in float32.
+
+    Less by the largest of their first tile, nearly all logits have exponentials that float32 can hold, and no
+    walk over the other tiles is needed to find a larger one.
+    """
+    first, *others = _slices(len(weight), _columns(states))
+    tile = _tile(states, weight, bias, first)
+    shift = tile.amax(-1)
+    sums = tile.sub_(shift[:, None]).exp_().sum(-1)
+    for columns in others:
+        sums += _tile(states, weight, bias, columns, shift).exp_().sum(-1)
+    if others and not bool(sums.isfinite().all()):
+        tops = [_tile(states, weight, bias, columns).amax(-1) for columns in others]
+        shift = torch.stack([shift, *tops]).amax(0)
+        sums = torch.stack(
+            [_tile(states, weight, bias, columns, shift).exp_().sum(-1) for columns in (first, *others)]
+        ).sum(0)
+    return sums.log_().add_(shift)
 
 
-def _inside(tokens: Tensor, columns: slice) -> tuple[Tensor, Tensor]:
-    """Which tokens lie in a tile, and their places in it (0 for the others)."""
+def _tile(
+    states: Tensor, weight: Tensor, bias: Tensor | None, columns: slice, shift: Tensor | None = None
+) -> Tensor:
+    """Logits [rows, columns] less the shift of each row, in float32, computed in the states' precision."""
+    part = weight[columns].to(states.dtype)
+    if shift is not None and bias is None and states.dtype == torch.float32:
+        return torch.addmm(-shift[:, None], states, part.T)  # no walk of its own for the shift
+    own_bias = None if bias is None else bias[columns].to(states.dtype)
+    logits = torch.nn.functional.linear(states, part, own_bias).float()
+    return logits if shift is None else logits.sub_(shift[:, None])
+
+
+def _gradient(softmax: Tensor, tokens: Tensor, columns: slice, factor: Tensor) -> Tensor:
+    """Overwrites a tile of the softmax by factor * (onehot(token) - softmax)."""
+    softmax.mul_(-factor[:, None])
     inside = (tokens >= columns.start) & (tokens < columns.stop)
-    return inside, torch.where(inside, tokens - columns.start, 0)
-
-
-def _into_gradient(logits: Tensor, places: Tensor, hits: Tensor, total: Tensor, factor: Tensor) -> None:
-    """Overwrites logits by factor * (onehot(place) - softmax); hits is 0 where the token is elsewhere."""
-    logits.sub_(total[:, None]).exp_()
-    logits.scatter_add_(1, places[:, None], -hits[:, None])
-    logits.mul_(-factor[:, None])
+    places = torch.where(inside, tokens - columns.start, 0)
+    return softmax.scatter_add_(1, places[:, None], torch.where(inside, factor, 0.0)[:, None])
 
 
 def _columns(like: Tensor) -> int:
