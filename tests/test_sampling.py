@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from conftest import LoadFamily
@@ -187,6 +189,23 @@ def test_impossible_tokens_are_never_drawn() -> None:
     draws = torch.tensor([0.0, np.nextafter(1, 0)], dtype=torch.float64)
     assert choose_tokens(logits, draws, temperature=1.0).tolist() == [3, 5]
     assert set(choose_tokens(logits, draws, temperature=1.0, top_p=0.99).tolist()) <= {3, 4, 5}
+
+
+@given(st.integers(0, 999), st.floats(0.05, 0.999), st.sampled_from([torch.float32, torch.bfloat16]))
+def test_a_nucleus_is_that_of_the_sorted_vocabulary(seed: int, top_p: float, dtype: torch.dtype) -> None:
+    """Ties included, of which bfloat16 has many; in rows that need few tokens beside rows that need most."""
+    generator = torch.Generator().manual_seed(seed)
+    scale = torch.tensor([[8.0], [2.0], [0.0]])
+    logits = (scale * torch.randn(3, 300, generator=generator)).to(dtype)
+    draws = torch.rand(3, generator=generator, dtype=torch.float64)
+    found = choose_tokens(logits, draws, temperature=0.7, top_p=top_p)
+    for row, draw, token in zip(logits, draws, found, strict=True):
+        probabilities, order = (row.float() / 0.7).softmax(-1).sort(descending=True, stable=True)
+        mass = probabilities.double().cumsum(-1)
+        edge = min(int((mass < top_p).sum()), 299)
+        place = int((mass <= draw * mass[edge]).sum())
+        assert token == order[min(place, 299)]
+        assert token == choose_tokens(row[None], draw[None], temperature=0.7, top_p=top_p)
 
 
 def test_draws_belong_to_their_key() -> None:

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+FEW = 32  # tokens that a nucleus is first looked for in
+
 
 def uniform_draws(key: tuple[object, ...], count: int) -> np.ndarray:
     """Random numbers that depend on a key and on nothing else.
@@ -44,7 +46,7 @@ def choose_tokens(logits: Tensor, draws: Tensor, temperature: float, top_p: floa
     probabilities = (logits.float() / temperature).softmax(dim=-1)
     order = None
     if top_p < 1:
-        probabilities, order = probabilities.sort(dim=-1, descending=True, stable=True)
+        probabilities, order = _most_likely(probabilities, top_p)
     # In float32 the tail of a large vocabulary would be lost.
     mass = probabilities.cumsum(dim=-1, dtype=torch.float64)
     last = mass.shape[-1] - 1
@@ -53,3 +55,22 @@ def choose_tokens(logits: Tensor, draws: Tensor, temperature: float, top_p: floa
     # The first token whose cumulative mass exceeds the draw: its own probability is then above zero.
     chosen = torch.searchsorted(mass, draws[:, None] * total, right=True).clamp(max=last)
     return (chosen if order is None else order.gather(-1, chosen)).squeeze(-1)
+
+
+def _most_likely(probabilities: Tensor, mass: float) -> tuple[Tensor, Tensor]:
+    """As many of the most likely tokens as have some mass in every row, and which they are.
+
+    In order, equally likely ones by their ids. A language model has the mass in a few tokens nearly always:
+    sorting its whole vocabulary takes most of the time of a step of sampling.
+    """
+    count = FEW
+    while count < probabilities.shape[-1]:
+        ids = probabilities.topk(count, dim=-1, sorted=False).indices.sort(dim=-1).values
+        found, order = probabilities.gather(-1, ids).sort(dim=-1, descending=True, stable=True)
+        # Which of those that are as likely as the last one are among them is left to chance.
+        surely = torch.where(found > found[:, -1:], found, 0.0).sum(dim=-1, dtype=torch.float64)
+        if bool((surely >= mass).all()):
+            return found, ids.gather(-1, order)
+        count *= 8
+    found, order = probabilities.sort(dim=-1, descending=True, stable=True)
+    return found, order
