@@ -68,7 +68,12 @@ def fit(family_folder: FamilyFolder, chat: ChatFormat, tmp_path: Path) -> Train:
     """`fit(name, pairs, setting=...)` trains the Llama in a folder of that name."""
 
     def run(
-        name: str, pairs: list[Pair], policy: Path | None = None, on_step: Any = None, **settings: Any
+        name: str,
+        pairs: list[Pair],
+        policy: Path | None = None,
+        on_step: Any = None,
+        on_log: Any = None,
+        **settings: Any,
     ) -> TrainingResult:
         start = policy or family_folder("llama")
         config = TrainingConfig(
@@ -86,6 +91,7 @@ def fit(family_folder: FamilyFolder, chat: ChatFormat, tmp_path: Path) -> Train:
             seed=0,
             device="cpu",
             on_step=on_step,
+            on_log=on_log,
         )
 
     return run
@@ -214,6 +220,8 @@ def test_resume_after_a_kill_gives_the_same_weights(
     settings: dict[str, Any] = {"epochs": 2, "save_steps": 2, "micro_batch_pairs": 4, "lora": lora}
     pairs = make_pairs(20)
     curve: dict[int, float] = {}
+    logs: list[Any] = []
+    settings["on_log"] = logs.append
     whole = fit("whole", pairs, on_step=lambda done, total, v: curve.__setitem__(done, v["loss"]), **settings)
 
     def kill(done: int, total: int, values: Mapping[str, float]) -> None:
@@ -231,6 +239,7 @@ def test_resume_after_a_kill_gives_the_same_weights(
     assert resumed.resumed_at == (killed_at - 1) // 2 * 2
     assert resumed.steps == whole.steps == 6
     assert again == {step: loss for step, loss in curve.items() if step > resumed.resumed_at}
+    assert json.dumps(logs[0]) == json.dumps(logs[1])  # the order of their keys, too
     assert largest_difference(weights(resumed.model), weights(whole.model)) == 0
 
 

@@ -149,7 +149,8 @@ def train(
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         state = trainer.state
         if on_log is not None and trainer.is_world_process_zero():
-            steps = [entry for entry in state.log_history if "loss" in entry]
+            # In the order of checkpoints, so that the log does not tell what was read from one.
+            steps = [dict(sorted(entry.items())) for entry in state.log_history if "loss" in entry]
             on_log({"steps": steps} if guard is None else {"steps": steps, "guard": guard.record()})
         if guard is not None and guard.rolled_back_to == 0:
             trainer = trainer_of_start()
