@@ -96,7 +96,7 @@ def test_help_loads_nothing_heavy() -> None:
 def test_recipes_and_languages() -> None:
     assert "icr" in call("recipes").stdout
     explained = call("recipes", "icr").stdout
-    assert "sampling.top_p=1" in explained
+    assert "sampling.top_p=0.9" in explained
     assert "training.nll_weight" in explained
     assert "Swahili" in call("languages").stdout
     listed = json.loads(call("languages", "--json").stdout)
