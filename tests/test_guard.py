@@ -29,7 +29,7 @@ from lingualign.rewards import Candidates, ImplicitReward
 from lingualign.training import TrainingResult, reference_logps, train
 from lingualign.training.finite import MOST_SKIPPED, SKIPPED
 from lingualign.training.guard import Answers
-from lingualign.training.signs import Sign, find_signs, kept_checkpoints
+from lingualign.training.signs import Sign, find_signs, kept_checkpoints, shares_of
 from test_training import MAX_LENGTH, Weights, largest_difference, make_pairs, weights
 
 # Not `accelerate launch --cpu`, which starts one process whatever it is asked for.
@@ -56,6 +56,13 @@ def history(count: int, **metrics: Callable[[int], float]) -> list[dict[str, flo
 
 def shares(step: int, **languages: float) -> dict[str, float]:
     return {"step": step, **{f"right_language/{code}": share for code, share in languages.items()}}
+
+
+def test_shares_do_not_tell_whether_they_were_read_from_a_checkpoint() -> None:
+    logged = {"right_language/en": 1.0, "right_language/de": 0.9, "loss": 0.5, "step": 3}
+    shares = shares_of([logged])
+    assert shares == [{"step": 3, "de": 0.9, "en": 1.0}]
+    assert json.dumps(shares) == json.dumps(shares_of([dict(sorted(logged.items()))]))
 
 
 def test_a_healthy_training_has_no_sign() -> None:

@@ -177,12 +177,15 @@ def find_signs(history: Iterable[Mapping[str, float]], config: TrainingConfig) -
 
 
 def shares_of(history: Iterable[Mapping[str, float]]) -> list[dict[str, float]]:
-    """The shares of answers in the right language: by `step`, a share a language."""
+    """The shares of answers in the right language: by `step`, a share a language.
+
+    Languages are in one order, as entries that were read from a checkpoint are in another one.
+    """
     found = []
     for entry in history:
         shares = {
             key.removeprefix(RIGHT_LANGUAGE): value
-            for key, value in entry.items()
+            for key, value in sorted(entry.items())
             if key.startswith(RIGHT_LANGUAGE)
         }
         if shares:
