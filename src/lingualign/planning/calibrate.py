@@ -1,26 +1,30 @@
 """What this machine can do, in some seconds: the rates that a data sheet gives of a GPU.
 
-Products of the model's own widths are timed for few and for many rows, forward and backward; then what stands
-between them in a layer, attention in decoding and over a packed row, a draw, AdamW, the disk, and how long a
-layer takes where there is nothing to compute. Nothing of a run is tried, and no model has to be there.
+Products of the model's own widths are timed for few and for many rows, forward and backward; then attention
+in decoding and over a packed row, a draw, AdamW, the disk, how long a layer takes where there is nothing to
+compute, and inside a layer of these widths what is neither product nor attention. Nothing of a run is tried,
+and no model has to be there.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import linear, scaled_dot_product_attention, silu
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 from lingualign.config import RunConfig
 from lingualign.logprobs import ScoredSequence, token_logprobs
 from lingualign.logprobs.attention import PackedAttention
+from lingualign.logprobs.engine import PASS_CPU
 from lingualign.logprobs.packing import group_by_prompt, pack
 from lingualign.models import load_model
 from lingualign.planning.hardware import Device
@@ -41,10 +45,13 @@ from lingualign.setup.shape import Shape
 from lingualign.setup.suggest import room_of
 
 ROWS = (1, 4, 16, 64, 256, 1024)  # of the products that are timed
-TOKENS = 1024  # of a pass
+TOKENS = PASS_CPU  # of a reading pass
+READ, LEAST_READ = 1e11, 256  # operations of a layer in one that is timed, at most, and tokens, at least
+TRAINED = 1024  # tokens of a training pass
 STACK = 256e6  # bytes of weights that products go through, at most: more than caches hold
 WIDEST = 4096  # of the products that are timed; wider ones have the rates of these
 HEAD = 64  # width of a head
+VOCABULARY = 64  # of a layer that reads: it only has to tell prompts apart
 BATCH = 64  # rows of decoding
 BUDGET, LEAST, MOST = 0.3, 3, 30  # seconds of a timing, and how often it is done at least and at most
 TINY = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 1, "vocab_size": 64}
@@ -67,7 +74,7 @@ def calibrate(shape: Shape, config: RunConfig, counts: Counts, clock: Clock = ti
     Returns:
         A device with `cpu` set.
     """
-    prompt, response, n = counts.prompt_tokens, counts.response_tokens, config.sampling.n
+    n = config.sampling.n
     machine = look_at_machine()
     width = room_of(machine, "cpu", config.dtype).width
     kind = torch.bfloat16 if width == 2 else torch.float32
@@ -77,6 +84,8 @@ def calibrate(shape: Shape, config: RunConfig, counts: Counts, clock: Clock = ti
         torch.manual_seed(0)
         loading = _time(_load_small, clock)
         by_rows, training = _products(shape, kind, clock)
+        packed = _packed(shape, counts, n, kind, clock)
+        reading, elementwise = _layer(shape, counts, n, packed, kind, clock)
         layer, step, training_layers = _starting(clock)
         return Device(
             "this machine",
@@ -88,10 +97,10 @@ def calibrate(shape: Shape, config: RunConfig, counts: Counts, clock: Clock = ti
             disk=disk_speed(nearest_folder(config.run_folder)),
             width=width,
             cpu=True,
-            by_rows=by_rows,
-            attention=_keys(shape, prompt + response / 2, kind, clock),
-            packed=_packed(shape, round(prompt), round(response), n, kind, clock),
-            elementwise=_between(shape, kind, clock),
+            by_rows=(*by_rows, (float(TOKENS), reading)),
+            attention=_keys(shape, counts.prompt_tokens + counts.response_tokens / 2, kind, clock),
+            packed=packed,
+            elementwise=elementwise,
             eager_layer=layer,
             engine_layer=layer,
             eager_step=step,
@@ -126,33 +135,78 @@ def _products(shape: Shape, kind: torch.dtype, clock: Clock) -> tuple[tuple[tupl
 
         found.append((float(rows), 2.0 * rows * pair * len(used) / _time(forward, clock)))
     up, down = (weight.requires_grad_(True) for weight in weights[0])
-    states = torch.randn(TOKENS, hidden, dtype=kind, requires_grad=True)
+    states = torch.randn(TRAINED, hidden, dtype=kind, requires_grad=True)
 
     def backward() -> None:
         linear(linear(states, up), down).sum().backward()
         up.grad = down.grad = states.grad = None
 
-    return tuple(found), 6.0 * TOKENS * pair / _time(backward, clock, gradients=True)
+    return tuple(found), 6.0 * TRAINED * pair / _time(backward, clock, gradients=True)
 
 
-def _between(shape: Shape, kind: torch.dtype, clock: Clock) -> float:
-    """Bytes a second of what a layer does between its products: norms, rotation, gate and residuals."""
-    from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
+def _layer(
+    shape: Shape, counts: Counts, n: int, packed: float, kind: torch.dtype, clock: Clock
+) -> tuple[float, float]:
+    """FLOP/s of the products in a layer that reads a packed row, and bytes a second between them.
 
-    heads, keys = max(1, shape.hidden // HEAD), max(1, shape.key_values // HEAD)
-    states = torch.randn(1, TOKENS, shape.hidden, dtype=kind)
-    gate, up = (torch.randn(1, TOKENS, shape.intermediate, dtype=kind) for _ in range(2))
-    query, key = (torch.randn(1, TOKENS, count, HEAD, dtype=kind).transpose(1, 2) for count in (heads, keys))
-    angles = torch.randn(1, TOKENS, HEAD, dtype=kind)
-    norm = LlamaRMSNorm(shape.hidden).to(kind)
+    Timed inside the layer. Outside of it what was just written is still in a cache and its memory is at hand:
+    products come out a quarter too fast so, and what lies between them up to three times.
+    """
+    from transformers import LlamaConfig, LlamaForCausalLM
 
-    def layer() -> None:
-        apply_rotary_pos_emb(query, key, angles, angles)
-        states + norm(states)
-        states + norm(states)
-        silu(gate) * up
+    heads, keys = _heads(shape)
+    config = LlamaConfig(
+        hidden_size=heads * HEAD,
+        intermediate_size=min(WIDEST, shape.intermediate),
+        num_attention_heads=heads,
+        num_key_value_heads=keys,
+        num_hidden_layers=1,
+        vocab_size=VOCABULARY,
+    )
+    one = replace(
+        shape, hidden=heads * HEAD, intermediate=config.intermediate_size, key_values=keys * HEAD, layers=1
+    )
+    model = LlamaForCausalLM(config).to(kind).eval()
+    sequences, tokens, context = _pass(counts, n, round(READ / (2.0 * body_weights(one))))
+    whole, products, spans = list[float](), list[float](), list[tuple[float, float]]()
+    layer = model.model.layers[0]
+    _note(layer, clock, whole)
+    for part in layer.modules():
+        if isinstance(part, torch.nn.Linear):
+            _note(part, clock, products)
 
-    return TOKENS * between_bytes(shape, kind.itemsize) / shape.layers / _time(layer, clock)
+    def read() -> None:
+        whole.clear()
+        products.clear()
+        token_logprobs(model, sequences)
+        spans.append((sum(whole), sum(products)))
+
+    _time(read, clock)
+    in_all, in_products = np.median(spans[1:], axis=0)
+    between = in_all - in_products - attention_flops(one, tokens, context) / packed
+    rate = 2.0 * body_weights(one) * tokens / in_products
+    return float(rate), tokens * between_bytes(one, kind.itemsize) / max(1e-9, float(between))
+
+
+def _note(module: torch.nn.Module, clock: Clock, spans: list[float]) -> None:
+    """Notes the seconds of each forward pass of a module."""
+    starts: list[float] = []
+    module.register_forward_pre_hook(lambda *_: starts.append(clock()))
+    module.register_forward_hook(lambda *_: spans.append(clock() - starts.pop()))
+
+
+def _pass(counts: Counts, n: int, most: int = TOKENS) -> tuple[list[ScoredSequence], int, float]:
+    """Prompts with n responses each for one pass, their tokens, and how many of these each looks at, mean."""
+    most = max(LEAST_READ, min(TOKENS, most))
+    prompt = max(1, min(round(counts.prompt_tokens), most // 2))
+    response = max(1, min(round(counts.response_tokens), most // 2))
+    n = max(1, min(n, (most - prompt) // response, VOCABULARY))
+    sequences = [
+        ScoredSequence([0] * (prompt - 1) + [group], [number] * response)
+        for group in range(max(1, min(most // (prompt + n * response), VOCABULARY)))
+        for number in range(n)
+    ]
+    return sequences, len(pack(group_by_prompt(sequences)).ids), mean_context(prompt, response, n)
 
 
 def _keys(shape: Shape, context: float, kind: torch.dtype, clock: Clock) -> float:
@@ -167,27 +221,27 @@ def _keys(shape: Shape, context: float, kind: torch.dtype, clock: Clock) -> floa
     return BATCH * length * key_bytes(shape, kind.itemsize) / shape.layers / seconds
 
 
-def _packed(shape: Shape, prompt: int, response: int, n: int, kind: torch.dtype, clock: Clock) -> float:
+def _packed(shape: Shape, counts: Counts, n: int, kind: torch.dtype, clock: Clock) -> float:
     """FLOP/s of attention over a packed row, gathering included."""
-    heads, keys = max(1, shape.hidden // HEAD), max(1, shape.key_values // HEAD)
-    groups = max(1, TOKENS // (prompt + n * response))
-    sequences = [
-        ScoredSequence([*range(prompt), group], [*range(response), group, number])
-        for group in range(groups)
-        for number in range(n)
-    ]
-    row = pack(group_by_prompt(sequences))
-    attention, tokens = PackedAttention(row.stretches, torch.device("cpu")), len(row.ids)
+    heads, keys = _heads(shape)
+    sequences, tokens, context = _pass(counts, n)
+    attention = PackedAttention(pack(group_by_prompt(sequences)).stretches, torch.device("cpu"))
 
     class Layer(torch.nn.Module):
-        num_key_value_groups = max(1, heads // keys)
+        num_key_value_groups = heads // keys
         is_causal = True
 
     layer = Layer().eval()
     query, key, value = (torch.randn(1, count, tokens, HEAD, dtype=kind) for count in (heads, keys, keys))
     seconds = _time(lambda: attention(layer, query, key, value, None, dropout=0.0, scaling=0.1), clock)
-    context = mean_context(prompt, response, n)
-    return attention_flops(shape, tokens, context) / shape.layers / seconds
+    one = replace(shape, hidden=heads * HEAD, layers=1)
+    return attention_flops(one, tokens, context) / seconds
+
+
+def _heads(shape: Shape) -> tuple[int, int]:
+    """Heads of queries, and of keys and values: as many of one for each of the other."""
+    heads = max(1, min(WIDEST, shape.hidden) // HEAD)
+    return heads, math.gcd(heads, max(1, shape.key_values // HEAD))
 
 
 def _draw(shape: Shape, clock: Clock) -> float:
