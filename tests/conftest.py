@@ -10,6 +10,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # and for the processes that tests start: float sums depend on the number of threads.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import gc
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,13 @@ from families import FAMILIES, make_family
 # No time limit on an example, which a busy machine would break; derandomised, so that a failure comes back.
 settings.register_profile("lingualign", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("lingualign")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: the garbage collector need not look at it in every run that a test makes."""
+    gc.collect()
+    gc.freeze()
+
 
 FamilyFolder = Callable[..., Path]
 LoadFamily = Callable[..., PreTrainedModel]

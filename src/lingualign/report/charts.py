@@ -1,7 +1,8 @@
 """The kinds of charts that the sections draw, each as wide as a phone.
 
 All take numbers that are rounded and labelled already: a mark's label is what the table under the chart says.
-Values are given as they are to be read on the axis, shares in percent.
+Values are given as they are to be read on the axis, shares in percent. Channels are objects: for a text like
+"value:Q" alone Altair searches its whole schema.
 """
 
 from __future__ import annotations
@@ -69,14 +70,20 @@ def interval_chart(points: Sequence[Point], title: str, domain: Domain, rule: fl
     marks = [
         alt.Chart(data)
         .mark_rule(strokeWidth=2.5, opacity=0.55, aria=False)
-        .encode(x=x, x2="high:Q", color=_color(), **placed),
+        .encode(x=x, x2=alt.X2("high:Q"), color=_color(), **placed),
         alt.Chart(data)
         .mark_point(filled=True, size=52, opacity=1)
-        .encode(x="value:Q", color=_color(), shape=_shape(), description="said:N", **placed)
+        .encode(
+            x=alt.X("value:Q"),
+            color=_color(),
+            shape=_shape(),
+            description=alt.Description("said:N"),
+            **placed,
+        )
         .transform_calculate(said="datum.row + ': ' + datum.label"),
         alt.Chart(data)
         .mark_text(align="left", dx=6, fontSize=10, color="var(--ink)", aria=False)
-        .encode(x="high:Q", text="text:N", **placed),
+        .encode(x=alt.X("high:Q"), text=alt.Text("text:N"), **placed),
     ]
     if rule is not None:
         marks.insert(0, _rule("x", rule))
@@ -98,10 +105,10 @@ def change_chart(points: Sequence[Point], title: str, domain: Domain, rule: floa
     marks = [
         alt.Chart(_data(spans))
         .mark_rule(stroke="var(--line)", strokeWidth=4, aria=False)
-        .encode(y=y, x=alt.X("low:Q", title=title), x2="high:Q"),
+        .encode(y=y, x=alt.X("low:Q", title=title), x2=alt.X2("high:Q")),
         alt.Chart(_data(values))
         .mark_point(filled=True, size=56, opacity=1)
-        .encode(x=x, y=y, color=_color(), shape=_shape(), description="said:N")
+        .encode(x=x, y=y, color=_color(), shape=_shape(), description=alt.Description("said:N"))
         .transform_calculate(said="datum.row + ': ' + datum.label"),
     ]
     if rule is not None:
@@ -124,7 +131,9 @@ def line_chart(points: Sequence[tuple[int, float, float, str]], across: str, tit
         _layered(
             [
                 base.mark_line(strokeWidth=2, aria=False),
-                base.mark_point(filled=True, size=26, opacity=0.35).encode(description="said:N"),
+                base.mark_point(filled=True, size=26, opacity=0.35).encode(
+                    description=alt.Description("said:N")
+                ),
             ],
             130,
             width=WIDTH + 60,
@@ -148,13 +157,13 @@ def spread_chart(rows: Sequence[Spread], title: str, domain: Domain) -> Markup:
         _layered(
             [
                 base.mark_rule(strokeWidth=2, stroke="var(--series-1)", opacity=0.45, aria=False).encode(
-                    x=x, x2="e:Q"
+                    x=x, x2=alt.X2("e:Q")
                 ),
                 base.mark_bar(height=11, color="var(--series-1)", opacity=0.55, aria=False).encode(
-                    x="b:Q", x2="d:Q"
+                    x=alt.X("b:Q"), x2=alt.X2("d:Q")
                 ),
                 base.mark_tick(thickness=2.5, height=15, color="var(--ink)").encode(
-                    x="c:Q", description="said:N"
+                    x=alt.X("c:Q"), description=alt.Description("said:N")
                 ),
             ],
             alt.Step(22),
@@ -191,8 +200,8 @@ def share_chart(
                 legend=None,
                 scale=alt.Scale(domain=order, range=[f"var(--{colour})" for colour in colors.values()]),
             ),
-            order="order:Q",
-            description="said:N",
+            order=alt.Order("order:Q"),
+            description=alt.Description("said:N"),
         )
     )
     return render(_layered([bars], alt.Step(step)))
@@ -219,7 +228,7 @@ def heat_chart(cells: Sequence[tuple[str, int, float, str]], across: str) -> Mar
             ),
             y=alt.Y("row:N", sort=rows, title=None, axis=alt.Axis(domain=False, ticks=False, labelPadding=6)),
             opacity=alt.Opacity("value:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[0.05, 1])),
-            description="said:N",
+            description=alt.Description("said:N"),
         )
     )
     return render(_layered([chart], alt.Step(20), width=max(WIDTH, 8 * columns)))
@@ -292,5 +301,5 @@ def _rule(axis: str, value: float) -> alt.Chart:
     return (
         alt.Chart(_data([{"at": value}]))
         .mark_rule(stroke="var(--ink)", strokeDash=[4, 3], strokeWidth=1.2, aria=False)
-        .encode(**{axis: "at:Q"})
+        .encode(**{axis: {"x": alt.X, "y": alt.Y}[axis]("at:Q")})
     )

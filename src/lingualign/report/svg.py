@@ -15,6 +15,25 @@ _NOISE = re.compile(
     r'|(?<=[ "]) ?(?:opacity|font-weight)="(?:1|normal)"'
     r'| class="(?:mark|marks|background|foreground)[^"]*"'
 )
+# Put into the drawing itself: Altair's `configure` copies a chart with all its data each time.
+_CONFIG = {
+    "background": "transparent",
+    "font": "system-ui, sans-serif",
+    "padding": {"left": 14, "right": 8, "top": 2, "bottom": 2},
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": "var(--muted)",
+        "titleColor": "var(--muted)",
+        "gridColor": "var(--line)",
+        "domainColor": "var(--line)",
+        "tickColor": "var(--line)",
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+        "labelLimit": 118,
+    },
+    "text": {"fontSize": 11},
+}
 _EMPTY = re.compile(r'<path aria-hidden="true" d="(?:M0,0h0v0h0Z)?"(?: display="none")?/>')
 _AXIS_LABEL = re.compile(r' aria-label="[XY]-axis[^"]*"')
 _PLACES = re.compile(r' (?:d|transform|x2|y2|width|height|viewBox)="[^"]*"')
@@ -31,27 +50,9 @@ def render(chart: alt.Chart | alt.LayerChart) -> Markup:
     Returns:
         An <svg> without id or script, as wide as its place and no wider than a quarter above its own width.
     """
-    styled = (
-        chart.configure(
-            background="transparent",
-            font="system-ui, sans-serif",
-            padding={"left": 14, "right": 8, "top": 2, "bottom": 2},
-        )
-        .configure_view(stroke=None)
-        .configure_axis(
-            labelColor="var(--muted)",
-            titleColor="var(--muted)",
-            gridColor="var(--line)",
-            domainColor="var(--line)",
-            tickColor="var(--line)",
-            labelFontSize=11,
-            titleFontSize=11,
-            titleFontWeight="normal",
-            labelLimit=118,
-        )
-        .configure_text(fontSize=11)
-    )
-    drawn = vl_convert.vegalite_to_svg(styled.to_dict(validate=False))
+    drawing = chart.to_dict(validate=False)
+    drawing["config"] |= _CONFIG
+    drawn = vl_convert.vegalite_to_svg(drawing)
     drawn = _EMPTY.sub("", _NOISE.sub("", _AXIS_LABEL.sub("", drawn)))
     drawn = drawn.replace(' aria-label="', ' data-label="')  # marks of an image have no role, so no name
     drawn = _PLACES.sub(lambda place: _LONG_NUMBER.sub(_rounded, place.group()), drawn)
