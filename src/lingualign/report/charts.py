@@ -86,7 +86,7 @@ def interval_chart(points: Sequence[Point], title: str, domain: Domain, rule: fl
         .encode(x=alt.X("high:Q"), text=alt.Text("text:N"), **placed),
     ]
     if rule is not None:
-        marks.insert(0, _rule("x", rule))
+        marks.insert(0, _rule(rule))
     return render(_layered(marks, alt.Step(13 if several else 22)))
 
 
@@ -112,7 +112,7 @@ def change_chart(points: Sequence[Point], title: str, domain: Domain, rule: floa
         .transform_calculate(said="datum.row + ': ' + datum.label"),
     ]
     if rule is not None:
-        marks.insert(0, _rule("x", rule))
+        marks.insert(0, _rule(rule))
     return render(_layered(marks, alt.Step(22)))
 
 
@@ -297,9 +297,9 @@ def _shape() -> alt.Shape:
     return alt.Shape("series:O", legend=None, scale=alt.Scale(domain=_NUMBERS, range=SHAPES))
 
 
-def _rule(axis: str, value: float) -> alt.Chart:
+def _rule(value: float) -> alt.Chart:
     return (
         alt.Chart(_data([{"at": value}]))
         .mark_rule(stroke="var(--ink)", strokeDash=[4, 3], strokeWidth=1.2, aria=False)
-        .encode(**{axis: {"x": alt.X, "y": alt.Y}[axis]("at:Q")})
+        .encode(x=alt.X("at:Q"))
     )

@@ -8,13 +8,6 @@ import altair as alt
 import vl_convert
 from markupsafe import Markup
 
-# What Vega writes for screen readers and hit tests. The chart is one image with a name, and its numbers stand
-# in a table; the labels of marks stay, for what is shown under the pointer.
-_NOISE = re.compile(
-    r' (?:aria-roledescription|role|pointer-events|stroke-miterlimit|version|xmlns(?::xlink)?)="[^"]*"'
-    r'|(?<=[ "]) ?(?:opacity|font-weight)="(?:1|normal)"'
-    r'| class="(?:mark|marks|background|foreground)[^"]*"'
-)
 # Put into the drawing itself: Altair's `configure` copies a chart with all its data each time.
 _CONFIG = {
     "background": "transparent",
@@ -34,6 +27,13 @@ _CONFIG = {
     },
     "text": {"fontSize": 11},
 }
+# What Vega writes for screen readers and hit tests. The chart is one image with a name, and its numbers stand
+# in a table; the labels of marks stay, for what is shown under the pointer.
+_NOISE = re.compile(
+    r' (?:aria-roledescription|role|pointer-events|stroke-miterlimit|version|xmlns(?::xlink)?)="[^"]*"'
+    r'|(?<=[ "]) ?(?:opacity|font-weight)="(?:1|normal)"'
+    r'| class="(?:mark|marks|background|foreground)[^"]*"'
+)
 _EMPTY = re.compile(r'<path aria-hidden="true" d="(?:M0,0h0v0h0Z)?"(?: display="none")?/>')
 _AXIS_LABEL = re.compile(r' aria-label="[XY]-axis[^"]*"')
 _PLACES = re.compile(r' (?:d|transform|x2|y2|width|height|viewBox)="[^"]*"')
