@@ -15,7 +15,7 @@ from lingualign.pipeline import labelled
 from lingualign.pipeline.files import read_json
 from lingualign.pipeline.log_file import stages_in_order
 from lingualign.pipeline.progress import Silent
-from lingualign.pipeline.run import align
+from lingualign.pipeline.run import align, run_checked
 from lingualign.pipeline.validate import describe, validate
 from lingualign.prompts import ParallelPrompts, Prompt
 from lingualign.records import PAIRS, read_table
@@ -59,13 +59,22 @@ class Listening(Silent):
         self.warned.append(text)
 
 
+@pytest.fixture(scope="module")
+def finished() -> list[Path]:
+    """Folders of the recipes that have run: what the next has in common with them it takes over."""
+    return []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_runs_in_the_lab(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_runs_in_the_lab(
+    name: str, finished: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(labelled, "LAB_TRAINING_LABELS", 64)  # of rm-transfer, for the sake of time
     listening = Listening()
     config = load_config(name, [*SMALL, *OWN.get(name, []), f"output={tmp_path}"])
-    measures = align(config, listening)
+    measures = run_checked(validate(config), listening, shared_with=finished)
+    finished.append(tmp_path)
 
     (table,) = measure_tables(measures)
     assert table.row_count == 6  # five languages and the mean of targets
