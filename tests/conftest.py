@@ -26,6 +26,12 @@ settings.register_profile("lingualign", deadline=None, derandomize=True, print_b
 settings.load_profile("lingualign")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no process is left with one when the others are done."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_collection_finish() -> None:
     """What is imported stays: the garbage collector need not look at it in every run that a test makes."""
     gc.collect()

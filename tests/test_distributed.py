@@ -44,6 +44,7 @@ def outputs(family_folder: FamilyFolder, tmp_path_factory: pytest.TempPathFactor
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(SETTINGS)))
 @pytest.mark.parametrize("name", ["ddp", "fsdp2"])
 def test_two_processes_train_as_one(outputs: dict[str, Path], name: str, number: int) -> None:

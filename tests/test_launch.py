@@ -104,6 +104,7 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_started_anew(
     in_one: Path, pairs: Path, settings: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -148,6 +148,7 @@ def undisturbed(sampled: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     return parts(folder, RESPONSES, SCORES)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_here_goes_on_with_ray_to_the_same_bytes_while_workers_are_killed(
     cluster: None,
     begun: Path,

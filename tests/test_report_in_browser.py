@@ -172,6 +172,7 @@ def test_a_page_wider_than_its_window_and_an_image_without_words_are_noticed(
 # ---- the page ----
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)
 def test_the_report_opens_cleanly_fits_its_window_and_is_accessible(
     browser: Browser, report: Path, scheme: Scheme, width: int

@@ -74,6 +74,7 @@ def values(folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_in_this_interpreter(values: dict[str, Any]) -> None:
     assert values["interpreter"] == sys.executable
 
