@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import logging
 import os
 import pickle
 import shutil
@@ -21,7 +23,7 @@ from lingualign.pipeline.bench import Workbench
 from lingualign.pipeline.folder import Chunk, Progress
 from lingualign.pipeline.progress import Silent, Task
 from lingualign.pipeline.ray_cluster import check_cluster, connect
-from lingualign.pipeline.ray_executor import AHEAD, TRIES, Desk, Worker, compute_on_ray
+from lingualign.pipeline.ray_executor import AHEAD, TRIES, Desk, Worker, compute_on_ray, quiet_console
 from lingualign.pipeline.run import align
 from lingualign.pipeline.sampling import SamplingWork
 from lingualign.settings import load_config, load_reward
@@ -258,6 +260,25 @@ def test_an_error_that_cannot_travel_is_sent_as_one_that_says_the_same(
     assert back.index == 7
     assert (type(back.error), str(back.error)) == (RuntimeError, "TooMuch: 3 apples")
     assert "in score" in back.trace
+
+
+def test_ray_data_is_kept_off_the_terminal_and_not_from_who_listens_to_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import ray.data
+
+    logger, heard = logging.getLogger(ray.data.__name__), io.StringIO()
+    listening = logging.StreamHandler(heard)
+    logger.addHandler(listening)
+    try:
+        with quiet_console():
+            logger.warning("a slow operator")
+        assert capsys.readouterr().err == ""
+        logger.warning("after the run")
+    finally:
+        logger.removeHandler(listening)
+    assert heard.getvalue() == "a slow operator\nafter the run\n"
+    assert "after the run" in capsys.readouterr().err
 
 
 def test_a_chunk_at_which_every_worker_dies_ends_the_run() -> None:

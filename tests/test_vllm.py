@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -188,6 +190,21 @@ def test_an_engine_and_models_are_never_in_memory_together(vllm: type[LLM], base
     models.engine(base)
     models.keep()
     assert vllm.running == [] and len(vllm.made) == 2
+
+
+def test_models_that_are_not_kept_leave_memory(base: Path, family_folder: FamilyFolder) -> None:
+    models = loaded(base)
+    kept, dropped = models.get(base), weakref.ref(models.get(family_folder("qwen3")))
+    models.keep(base)
+    assert dropped() is None
+    assert models.get(base) is kept
+
+
+def test_keeping_what_there_is_collects_no_garbage(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = loaded(base)
+    models.get(base)
+    monkeypatch.setattr(gc, "collect", lambda: pytest.fail("a collection takes as long as scoring many rows"))
+    models.keep(base)
 
 
 def small_run(output: Path, **settings: Any) -> RunConfig:

@@ -25,6 +25,16 @@ if TYPE_CHECKING:
     from lingualign.sampling import VllmEngine
 
 
+def free_memory() -> None:
+    """Gives back the memory of models that nobody names any more, on the GPU to other processes too.
+
+    Half a second where all libraries are loaded: for after a training or a model, not for every step.
+    """
+    gc.collect()
+    if torch := sys.modules.get("torch"):
+        torch.cuda.empty_cache()
+
+
 class LoadedModels:
     """Models by folder, each loaded once and only when a stage really computes with it.
 
@@ -74,13 +84,11 @@ class LoadedModels:
 
     def keep(self, *folders: Path) -> None:
         """Frees the memory of all models but these, and of vLLM's engine."""
+        if self._engine is None and self._loaded.keys() <= set(folders):
+            return
         self._close_engine()
-        for folder in list(self._loaded):
-            if folder not in folders:
-                del self._loaded[folder]
-        gc.collect()
-        if torch := sys.modules.get("torch"):
-            torch.cuda.empty_cache()  # to other processes on the GPU too
+        self._loaded = {folder: model for folder, model in self._loaded.items() if folder in folders}
+        free_memory()
 
     def _close_engine(self) -> None:
         if self._engine is not None:

@@ -21,7 +21,7 @@ import socket
 import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -192,7 +192,7 @@ def _pipeline(
 
     try:
         read(AHEAD * most_workers(config))
-        with closing(_batches(work, config, desk, count)) as batches:
+        with quiet_console(), closing(_batches(work, config, desk, count)) as batches:
             for batch in batches:
                 for row in batch.to_pylist():
                     if row["result"]:
@@ -202,6 +202,23 @@ def _pipeline(
     finally:
         if ray.is_initialized():  # else the desk is gone with the cluster
             ray.kill(desk)
+
+
+@contextmanager
+def quiet_console() -> Iterator[None]:
+    """Keeps Ray Data off the terminal, which is the run's; Ray's own log file has it all.
+
+    An application may listen to Ray Data too: its handlers are left alone.
+    """
+    console = [handler for handler in logging.getLogger("ray.data").handlers if handler.name == "console"]
+    before = [handler.level for handler in console]
+    for handler in console:
+        handler.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for handler, level in zip(console, before, strict=True):
+            handler.setLevel(level)
 
 
 def _batches(work: ChunkWork, config: RunConfig, desk: Any, count: int) -> Generator[Any, None, None]:
@@ -215,9 +232,6 @@ def _batches(work: ChunkWork, config: RunConfig, desk: Any, count: int) -> Gener
     context = tickets.context
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = -1  # a chunk of a large model may take longer than half an hour
-    for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-            handler.setLevel(logging.CRITICAL)  # the terminal is the run's; Ray's own log file has it all
     results = tickets.map(
         Worker,
         fn_constructor_args=(work, config, desk, os.getcwd(), threads),

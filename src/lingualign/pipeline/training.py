@@ -14,7 +14,7 @@ from lingualign.config import RunConfig
 from lingualign.errors import InputError
 from lingualign.launching.processes import LOCK, check_launch, is_launched, launch, wait_for_workers
 from lingualign.models import resolve_device
-from lingualign.pipeline.bench import Bench
+from lingualign.pipeline.bench import Bench, free_memory
 from lingualign.pipeline.files import write_json, write_text
 from lingualign.pipeline.folder import Stage
 from lingualign.pipeline.progress import Task
@@ -164,6 +164,7 @@ def train_policy(bench: Bench, stage: Stage, policy: Path, pairs: Path, referenc
         else:
             wait_for_workers(job.lock)  # of an earlier start with other settings
             overlong = job.run(bench.chat, on_step, warn).overlong
+            free_memory()
         if overlong:
             warn(
                 f"{stage.name}: {len(overlong)} pairs are longer than training.max_length="
