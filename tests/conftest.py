@@ -11,7 +11,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -46,6 +46,20 @@ LoadFamily = Callable[..., PreTrainedModel]
 def same_precision_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """On CPUs with AMX, `dtype: auto` would be bfloat16."""
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": False})
+
+
+@pytest.fixture(autouse=True)
+def fewer_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To check a reward on the lab's 300 labelled pairs takes a third of the time of a small run."""
+    monkeypatch.setattr("lingualign.pipeline.labelled.LAB_LABELS", 40)
+
+
+@pytest.fixture(scope="module")
+def without_report() -> Iterator[None]:
+    """For runs whose report nobody opens: its charts take a quarter of the time of a small run."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("lingualign.report.write_report", lambda folder: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,8 @@ from lingualign.pipeline.sharing import link
 from lingualign.pipeline.tables import read_responses
 from lingualign.records import RESPONSES
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 LANGUAGES = ["en", "de", "sw"]
 
 

@@ -12,6 +12,8 @@ from lingualign.pipeline.run import align
 from lingualign.records import SCORES
 from lingualign.settings import list_recipes, load_config
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 PAGE = Path(__file__).parent.parent / "docs" / "extending.md"
 
 

@@ -50,6 +50,8 @@ from lingualign.sampling import TransformersSampler
 from lingualign.settings import load_config
 from lingualign.training.arguments import last_checkpoint
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 FIXTURE = Path(__file__).parent / "fixtures" / "prompts"
 FamilyFolder = Callable[..., Path]
 STAGE = Stage("iteration-1/pairs", {"policy": "a"})

@@ -25,6 +25,8 @@ from lingualign.pipeline.fingerprints import ModelDigests
 from lingualign.pipeline.sharing import link
 from lingualign.settings import dump_config, list_recipes, load_config
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 LANGUAGES = ["en", "de", "pt-BR"]
 EVIL = "x|y <script>alert(1)</script> `a` [l](javascript:b) \u202etxt\n# title"
 

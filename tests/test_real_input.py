@@ -22,6 +22,8 @@ from lingualign.prompts import ChatFormat
 from lingualign.records import PAIRS, REFERENCE_LOGPS, RESPONSES, SCORES, read_table
 from lingualign.settings import load_config
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 FIXTURE = Path(__file__).parent / "fixtures" / "prompts"
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "ultrafeedback"
 LANGUAGES = ["en", "de", "sw", "zh"]
@@ -36,6 +38,7 @@ SMALL = [
     "sampling.chunk_prompts=4",
     "reward.chunk_prompts=3",
     "training.batch_pairs=8",
+    "training.guard.language_tokens=6",
     "device=cpu",
     # Random models seldom stop, and never write a language.
     "pairs.drop_truncated=false",

@@ -21,6 +21,8 @@ from lingualign.prompts import ParallelPrompts, Prompt
 from lingualign.records import PAIRS, read_table
 from lingualign.settings import list_recipes, load_config
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 RECIPES = [recipe.name for recipe in list_recipes()]
 SMALL = [
     "iterations=1",

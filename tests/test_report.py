@@ -12,7 +12,9 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import pytest
+from markupsafe import Markup
 from typer.testing import CliRunner, Result
 
 from lingualign.cli import app
@@ -20,6 +22,7 @@ from lingualign.errors import InputError
 from lingualign.pipeline.progress import Silent
 from lingualign.pipeline.run import align
 from lingualign.report import write_comparison, write_report
+from lingualign.report.page import run_page
 from lingualign.report.sections import health, verdict, wins
 from lingualign.report.source import TracedRun, above, count, difference, mean, ratio, total
 from lingualign.settings import load_config
@@ -277,6 +280,22 @@ def test_every_chart_has_a_name_and_follows_the_colours_of_the_page(run: Path) -
         assert all(colour in ("none", "transparent") or colour.startswith("var(--") for colour in colours), (
             colours
         )
+
+
+@pytest.mark.usefixtures("without_browser")
+def test_every_chart_keeps_to_altairs_schema(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    charts = len(re.findall("<svg ", page_of(run)))  # which are drawn unchecked
+    checked = 0
+
+    def counting(chart: alt.LayerChart) -> Markup:
+        nonlocal checked
+        chart.to_dict(validate=True)
+        checked += 1
+        return Markup("<svg ></svg>")
+
+    monkeypatch.setattr("lingualign.report.charts.render", counting)
+    run_page(TracedRun(run))
+    assert checked == charts
 
 
 def test_a_run_that_is_not_finished_is_told_how_to_go_on(run: Path, tmp_path: Path) -> None:

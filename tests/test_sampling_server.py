@@ -651,10 +651,8 @@ def test_addresses_and_keys_are_checked_before_a_run_starts(
 # --- a whole run -------------------------------------------------------------------------------------------
 
 
-def test_a_run_whose_policies_are_served(
-    fakes: Callable[[], FakeServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lingualign.report.write_report", lambda folder: None)  # charts take their time
+@pytest.mark.usefixtures("without_report")
+def test_a_run_whose_policies_are_served(fakes: Callable[[], FakeServer], tmp_path: Path) -> None:
     servers = [fakes(), fakes()]
     settings = {
         "data.limit": 6,

@@ -31,6 +31,8 @@ from lingualign.tracking import check_trackers, run_name, tensorboard_folder, tr
 from lingualign.training import TrainingResult, reference_logps, train
 from lingualign.training.arguments import training_arguments
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 MEASURES: dict[str, Any] = {
     "start": {
         name: {

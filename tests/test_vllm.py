@@ -221,10 +221,8 @@ def small_run(output: Path, **settings: Any) -> RunConfig:
     return load_config("icr", [f"{key}={value}" for key, value in chosen.items()])
 
 
-def test_a_run_that_samples_with_vllm(
-    vllm: type[LLM], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lingualign.report.write_report", lambda folder: None)  # charts take their time
+@pytest.mark.usefixtures("without_report")
+def test_a_run_that_samples_with_vllm(vllm: type[LLM], tmp_path: Path) -> None:
     measures = align(small_run(tmp_path / "run", **{"training.lora": "{r: 8}"}))
     assert len(read_responses(tmp_path / "run/iteration-1/responses")) == 4 * 5 * 4
     assert (tmp_path / "run/iteration-1/model/adapter_config.json").is_file()

@@ -130,7 +130,8 @@ class SamplingConfig(Section):
     """Most tokens, prompt and room for the response together, that one batch of sequences may hold."""
 
     chunk_prompts: int = Field(64, ge=1)
-    """Prompts a language in one part file: the unit of resume."""
+    """Prompts a language in one part file: the unit of resume. Smaller parts are sampled together, as many
+    responses at a time as a full one has."""
 
     backend: Literal["transformers", "vllm", "server"] = "transformers"
     """Who samples. transformers: a model in this process. vllm: vLLM in this process (the optional package

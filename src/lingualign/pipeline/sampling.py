@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingualign.config import RunConfig
+from lingualign.config.sampling import SamplingConfig
 from lingualign.pipeline.bench import Bench, Workbench
 from lingualign.pipeline.fingerprints import digest
 from lingualign.pipeline.folder import Chunk, ChunkProgress, Compute, Progress, Row, Stage, split_chunks
@@ -38,11 +40,12 @@ class Decoding:
 
 @dataclass(frozen=True)
 class SamplingWork:
-    """Samples the responses of a chunk; see `lingualign.pipeline.work`.
+    """Samples the responses of a group of chunks, which goes by its first; see `lingualign.pipeline.work`.
 
     Attributes:
         policy: Folder of the model that answers.
         prompts: What is asked.
+        groups: The chunks that are sampled as one.
         decoding: How.
         seed: Of the draw.
         iteration: That trained the policy, 0 for the one a run starts from.
@@ -51,6 +54,7 @@ class SamplingWork:
 
     policy: Path
     prompts: ParallelPrompts
+    groups: Sequence[Sequence[Chunk]]
     decoding: Decoding
     seed: int
     iteration: int = 0
@@ -58,12 +62,17 @@ class SamplingWork:
 
     def __getstate__(self) -> dict[str, object]:
         """Prompts travel as items, not with the work."""
-        return {**self.__dict__, "prompts": None}
+        return {**self.__dict__, "prompts": None, "groups": ()}
 
-    def items(self, chunks: Sequence[Chunk]) -> Iterator[Sequence[Prompt]]:
-        """The prompts of each chunk."""
-        for chunk in chunks:
-            yield self.prompts.by_language[chunk.language][chunk.start : chunk.stop]
+    def items(self, chunks: Sequence[Chunk]) -> Iterator[list[Prompt]]:
+        """The prompts of each group."""
+        groups = {group[0]: group for group in self.groups}
+        for first in chunks:
+            yield [prompt for chunk in groups[first] for prompt in self.prompts_of(chunk)]
+
+    def prompts_of(self, chunk: Chunk) -> Sequence[Prompt]:
+        """The prompts of one chunk."""
+        return self.prompts.by_language[chunk.language][chunk.start : chunk.stop]
 
     def open(self, bench: Workbench) -> Callable[[Sequence[Prompt], Progress], list[Response]]:
         """Loads the policy."""
@@ -109,14 +118,56 @@ def sample_responses(
         Folder of RESPONSES parts.
     """
     served = bench.config.sampling.backend == "server"
+    groups = sampled_together(bench.config.sampling, prompts, decoding.n)
+    chunks = [chunk for group in groups for chunk in group]
     seed = draw_seed(bench.config.seed, draw)
-    work = SamplingWork(policy, prompts, decoding, seed, iteration, anywhere=not served)
-    chunks = split_chunks(list(prompts.by_language), len(prompts), bench.config.sampling.chunk_prompts)
+    work = SamplingWork(policy, prompts, groups, decoding, seed, iteration, anywhere=not served)
     if not served:
-        return bench.folder.chunks(stage, chunks, RESPONSES, compute_with(work, bench))
+        return bench.folder.chunks(stage, chunks, RESPONSES, compute_together(work, bench))
     kept = f"{stage.name}.answers"  # a file a chunk, until its part is there
     compute = compute_by_servers(work, bench, stage, bench.folder.folder / kept)
     return bench.folder.chunks(stage, chunks, RESPONSES, compute, scratch=kept)
+
+
+def sampled_together(settings: SamplingConfig, prompts: ParallelPrompts, n: int) -> list[list[Chunk]]:
+    """The chunks of a draw of `n` responses a prompt, those together that are sampled as one.
+
+    A step of decoding costs little more for many rows than for few, so chunks are put together up to as many
+    responses as a full one of `sampling.n` has. Groups do not depend on what is missing: a run that goes on
+    rounds as an undisturbed one does.
+    """
+    most = settings.chunk_prompts * max(1, settings.n // n)
+    groups: list[list[Chunk]] = []
+    room = 0
+    for chunk in split_chunks(list(prompts.by_language), len(prompts), settings.chunk_prompts):
+        if chunk.size > room:
+            groups.append([])
+            room = most
+        groups[-1].append(chunk)
+        room -= chunk.size
+    return groups
+
+
+def compute_together(work: SamplingWork, bench: Bench) -> Compute:
+    """Has the chunks of a group sampled as one, here or by the workers of a cluster."""
+    compute_groups = compute_with(work, bench)
+
+    def compute(chunks: Sequence[Chunk], progress: ChunkProgress) -> Iterator[tuple[Chunk, Iterable[Row]]]:
+        missing = set(chunks)
+        groups = {group[0]: group for group in work.groups if missing.intersection(group)}
+
+        def told(first: Chunk, done: int, total: int) -> None:
+            for chunk in missing.intersection(groups[first]):
+                progress(chunk, done, total)
+
+        for first, rows in compute_groups(list(groups), told):
+            responses = iter(rows)
+            for chunk in groups[first]:
+                own = list(islice(responses, work.decoding.n * chunk.size))
+                if chunk in missing:
+                    yield chunk, own
+
+    return compute
 
 
 def compute_by_servers(work: SamplingWork, bench: Bench, stage: Stage, kept: Path) -> Compute:
@@ -140,10 +191,7 @@ def compute_by_servers(work: SamplingWork, bench: Bench, stage: Stage, kept: Pat
                 bench.folder.reporter.note(f"{stage.name}: {sampler.notes.pop(0)}")
 
         answered = sampler.sample_batches(
-            (
-                Batch(prompts, kept / f"{chunk.filename}.jsonl")
-                for chunk, prompts in zip(chunks, work.items(chunks), strict=True)
-            ),
+            (Batch(work.prompts_of(chunk), kept / f"{chunk.filename}.jsonl") for chunk in chunks),
             n=work.decoding.n,
             temperature=work.decoding.temperature,
             top_p=work.decoding.top_p,

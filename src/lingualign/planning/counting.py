@@ -10,8 +10,8 @@ import numpy as np
 
 from lingualign.config import RunConfig
 from lingualign.errors import InputError
+from lingualign.pipeline import labelled
 from lingualign.pipeline.inputs import LAB_PROMPTS, all_prompts, heldout_from_lab, prompts_from_lab
-from lingualign.pipeline.labelled import LAB_LABELS, LAB_TRAINING_LABELS, load_labelled
 from lingualign.planning.work import Counts
 
 if TYPE_CHECKING:
@@ -163,11 +163,11 @@ def _labels(config: RunConfig, chat: ChatFormat | None, response: float) -> tupl
     if not lab and (path is None or not Path(path).expanduser().exists()):
         return 0, response, 0
     if lab and chat is None:
-        return LAB_LABELS, response, LAB_TRAINING_LABELS
-    pairs = load_labelled(config)
+        return labelled.LAB_LABELS, response, labelled.LAB_TRAINING_LABELS
+    pairs = labelled.load_labelled(config)
     tokens = response
     if chat is not None:
         some = pairs[:: max(1, len(pairs) // SOME)]
         texts = [pair[side][-1]["content"] for pair in some for side in ("chosen", "rejected")]
         tokens = float(np.mean([len(chat.response_ids(text, True)) for text in texts]))
-    return len(pairs), tokens, LAB_TRAINING_LABELS if lab else len(pairs)
+    return len(pairs), tokens, labelled.LAB_TRAINING_LABELS if lab else len(pairs)

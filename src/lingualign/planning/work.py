@@ -75,9 +75,8 @@ class Work:
         passes: Forward passes over all that (of training: epochs).
         models: That are in memory meanwhile, beside those of stages before.
         frees: Whether all other models leave the memory first.
-        chunk: Prompts of a language in a piece that can be computed apart from the others; 0 where there are
-            no pieces.
-        languages: That the prompts are in, equally many in each.
+        chunk: Prompts in a piece that can be computed apart from the others; 0 where there are no pieces.
+        languages: That the prompts are in, equally many in each, if a piece is of one language.
         also: Further work of the same stage.
     """
 
@@ -169,8 +168,7 @@ def _measures(config: RunConfig, counts: Counts, number: int) -> Iterator[Work]:
             counts.measured_tokens,
             limit=config.measures.max_new_tokens,
             models=(_policy(number),),
-            chunk=config.sampling.chunk_prompts,
-            languages=languages,
+            chunk=config.sampling.chunk_prompts * config.sampling.n,
         )
         passes = JUDGE_PASSES.get(judge, 0)
         yield Work(
@@ -209,7 +207,6 @@ def _iteration(config: RunConfig, counts: Counts, number: int, fits: bool) -> It
             limit=config.sampling.max_new_tokens,
             models=(policy,),
             chunk=config.sampling.chunk_prompts,
-            languages=languages,
         )
     if fits:
         epochs = float(config.reward.options.get("epochs", 1))

@@ -30,6 +30,7 @@ from lingualign.report.sections import verdict
 from lingualign.report.sections.configuration import all_seconds, seconds_by_kind
 from lingualign.report.sections.wins import win_rate
 from lingualign.report.source import Node, TracedRun, difference, language_name, reporting_on
+from lingualign.report.svg import drawing
 from lingualign.texts import visible
 
 _PREFIXES = ("A:", "B:")
@@ -50,7 +51,7 @@ def write_comparison(a: Path, b: Path, output: Path) -> Path:
     Raises:
         InputError: One of the folders is not of a run, its run is not finished, or its files are damaged.
     """
-    with reporting_on(a, b):
+    with reporting_on(a, b), drawing():
         page = render(_page(a, b))
     write_text(output, page)
     return output

@@ -29,6 +29,7 @@ from lingualign.report.sections import (
     wins,
 )
 from lingualign.report.source import TracedRun, reporting_on
+from lingualign.report.svg import drawing
 
 FILE = "report.html"
 _TEMPLATES = "templates"
@@ -69,7 +70,7 @@ def write_report(run: Path, output: Path | None = None) -> Path:
         PosixPath('runs/icr/report.html')
     """
     path = output or run / FILE
-    with reporting_on(run):
+    with reporting_on(run), drawing():
         page = render(run_page(TracedRun(run)))
     write_text(path, page)
     return path

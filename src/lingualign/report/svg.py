@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import altair as alt
 import vl_convert
+from altair.utils.schemapi import debug_mode
 from markupsafe import Markup
 
 # Put into the drawing itself: Altair's `configure` copies a chart with all its data each time.
@@ -41,6 +44,14 @@ _LONG_NUMBER = re.compile(r"\d+\.\d{3,}")
 _SIZE = re.compile(r'<svg ([^>]*?) ?width="([\d.]+)" height="([\d.]+)"')
 
 
+@contextmanager
+def drawing() -> Iterator[None]:
+    """For the time of a page: Altair otherwise checks each part of a chart against its schema as it is made,
+    which takes as long as drawing it and tells nothing but who changes a chart."""
+    with debug_mode(False):
+        yield
+
+
 def render(chart: alt.Chart | alt.LayerChart) -> Markup:
     """Draws a chart.
 
@@ -50,9 +61,9 @@ def render(chart: alt.Chart | alt.LayerChart) -> Markup:
     Returns:
         An <svg> without id or script, as wide as its place and no wider than a quarter above its own width.
     """
-    drawing = chart.to_dict(validate=False)
-    drawing["config"] |= _CONFIG
-    drawn = vl_convert.vegalite_to_svg(drawing)
+    specification = chart.to_dict(validate=False)
+    specification["config"] |= _CONFIG
+    drawn = vl_convert.vegalite_to_svg(specification)
     drawn = _EMPTY.sub("", _NOISE.sub("", _AXIS_LABEL.sub("", drawn)))
     drawn = drawn.replace(' aria-label="', ' data-label="')  # marks of an image have no role, so no name
     drawn = _PLACES.sub(lambda place: _LONG_NUMBER.sub(_rounded, place.group()), drawn)

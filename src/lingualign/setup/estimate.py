@@ -14,6 +14,7 @@ from lingualign.errors import InputError
 from lingualign.pipeline.labelled import load_labelled, training_labels
 from lingualign.pipeline.plan import DECODINGS, REWARD, Iteration, measure_name
 from lingualign.pipeline.rewarding import CHECKED_PROMPTS, IMPLICIT, needs_fit
+from lingualign.pipeline.sampling import sampled_together
 from lingualign.pipeline.validate import CheckedRun
 from lingualign.planning.counting import PromptTokens
 from lingualign.planning.work import ROW_BYTES
@@ -208,15 +209,14 @@ class _Work:
         """Responses to prompts, batch by batch as the sampler cuts them."""
         sampling, rates, seconds = self.config.sampling, self.rates, 0.0
         lengths = np.minimum(self.lengths, limit)
-        for language in prompts.by_language:
-            read = self.tokens.mean(prompts, language)
+        for group in sampled_together(sampling, prompts, n):
+            asked = sum(chunk.size for chunk in group)
+            read = sum(chunk.size * self.tokens.mean(prompts, chunk.language) for chunk in group) / asked
             rows = max(1, int(sampling.batch_tokens // (read + limit)))
-            for start in range(0, len(prompts), sampling.chunk_prompts):
-                asked = min(sampling.chunk_prompts, len(prompts) - start)
-                batches = math.ceil(asked * n / rows)
-                longest = expected_longest(lengths, min(asked * n, rows))
-                seconds += rates.prompt_token * read * asked + rates.step * batches * longest
-                seconds += rates.token * asked * n * float(lengths.mean())
+            batches = math.ceil(asked * n / rows)
+            longest = expected_longest(lengths, min(asked * n, rows))
+            seconds += rates.prompt_token * read * asked + rates.step * batches * longest
+            seconds += rates.token * asked * n * float(lengths.mean())
         return seconds
 
     def scored_tokens(self, prompts: ParallelPrompts, count: int, n: int) -> float:
