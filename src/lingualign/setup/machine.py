@@ -119,8 +119,8 @@ def check_load(machine: Machine) -> Finding:
             "load",
             "warning",
             f"{found}: other programs are computing",
-            "Wait for them or stop them: the run would take longer, and so would its probe. If they stay, set "
-            "OMP_WAIT_POLICY=passive in the environment: threads that wait for each other leave them the core.",
+            "Wait for them or stop them: the run would take longer, and so would its probe. If they stay, "
+            "set OMP_WAIT_POLICY=passive in the environment: threads that wait then leave them the core.",
         )
     return Finding("load", "ok", found)
 
