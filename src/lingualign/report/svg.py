@@ -46,8 +46,11 @@ _SIZE = re.compile(r'<svg ([^>]*?) ?width="([\d.]+)" height="([\d.]+)"')
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """For the time of a page: Altair otherwise checks each part of a chart against its schema as it is made,
-    which takes as long as drawing it and tells nothing but who changes a chart."""
+    """Draws without checks, for the time of a page.
+
+    Altair otherwise holds each part of a chart against its schema as it is made: a quarter of the time of a
+    report, and of use only to who changes a chart. A test checks them all.
+    """
     with debug_mode(False):
         yield
 
