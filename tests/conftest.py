@@ -48,10 +48,12 @@ def same_precision_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": False})
 
 
-@pytest.fixture(autouse=True)
-def fewer_labels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To check a reward on the lab's 300 labelled pairs takes a third of the time of a small run."""
-    monkeypatch.setattr("lingualign.pipeline.labelled.LAB_LABELS", 40)
+@pytest.fixture(scope="module")
+def fewer_labels() -> Iterator[None]:
+    """To check a reward on the lab's 300 labelled pairs takes a fifth of the time of a small run."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("lingualign.pipeline.labelled.LAB_LABELS", 40)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ from lingualign.pipeline.sharing import link
 from lingualign.pipeline.tables import read_responses
 from lingualign.records import RESPONSES
 
-pytestmark = pytest.mark.usefixtures("without_report")
+pytestmark = pytest.mark.usefixtures("without_report", "fewer_labels")
 
 LANGUAGES = ["en", "de", "sw"]
 

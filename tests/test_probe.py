@@ -58,6 +58,7 @@ def seconds(estimate: Estimate) -> dict[str, float]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fewer_labels")
 def test_the_estimate_of_a_run_in_the_lab_is_of_the_right_size(tmp_path: Path) -> None:
     checked = lab(tmp_path / "run")
     estimate = estimate_run(checked)

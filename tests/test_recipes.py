@@ -21,7 +21,7 @@ from lingualign.prompts import ParallelPrompts, Prompt
 from lingualign.records import PAIRS, read_table
 from lingualign.settings import list_recipes, load_config
 
-pytestmark = pytest.mark.usefixtures("without_report")
+pytestmark = pytest.mark.usefixtures("without_report", "fewer_labels")
 
 RECIPES = [recipe.name for recipe in list_recipes()]
 SMALL = [
