@@ -398,6 +398,22 @@ def test_a_pair_shows_its_texts_and_numbers(browser: Browser, run: Path, report:
             assert kept[0].split() == kept[1].split()
 
 
+def test_a_key_right_after_a_reset_goes_on_from_the_first_pair(browser: Browser, report: Path) -> None:
+    with opened(browser, report) as visit:
+        page = visit.page
+        ids = shown_ids(page)
+        assert current_id(page) == ids[-1]
+        # One script, so that nothing which waits for its turn runs between the two.
+        page.evaluate(
+            """() => {
+                document.querySelector('#pairs-reset').click();
+                const next = document.querySelector('#pairs-next');
+                next.dispatchEvent(new KeyboardEvent('keydown', { key: 'j', bubbles: true }));
+            }"""
+        )
+        assert current_id(page) == ids[1]
+
+
 def test_the_keyboard_goes_from_pair_to_pair(browser: Browser, report: Path) -> None:
     with opened(browser, report) as visit:
         page = visit.page

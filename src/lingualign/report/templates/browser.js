@@ -228,8 +228,11 @@ part("filters").addEventListener("input", ({ target }) => {
   if (target.id !== "pairs-iteration" && target.id !== "pairs-language") applyFilters();
 });
 part("filters").addEventListener("submit", (event) => event.preventDefault());
-// The form empties its fields after this event.
-part("filters").addEventListener("reset", () => setTimeout(chooseIteration));
+// Not the form's reset event, which comes before its fields are empty: a key pressed meanwhile would be lost.
+part("reset").addEventListener("click", () => {
+  part("filters").reset();
+  chooseIteration();
+});
 part("previous").addEventListener("click", () => step(-1));
 part("next").addEventListener("click", () => step(1));
 part("list").addEventListener("click", ({ target }) => {
