@@ -1,7 +1,11 @@
-"""Fixtures that more than one test module uses."""
+"""Fixtures that more than one test module uses.
+
+Nothing heavy is imported at its top: the process that only deals tests out to others reads this file too.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -10,20 +14,31 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # and for the processes that tests start: float sums depend on the number of threads.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import gc
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from families import FAMILIES, make_family
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+gc.disable()  # until all is imported
 
 # No time limit on an example, which a busy machine would break; derandomised, so that a failure comes back.
 settings.register_profile("lingualign", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("lingualign")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`family` is the name of each family of models in turn, where a test does not say which."""
+    own = any("family" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if "family" in metafunc.fixturenames and not own:
+        from families import FAMILIES
+
+        metafunc.parametrize("family", FAMILIES, scope="session")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,12 +49,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """What is imported stays: the garbage collector need not look at it in every run that a test makes."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 
 
 FamilyFolder = Callable[..., Path]
-LoadFamily = Callable[..., PreTrainedModel]
+LoadFamily = Callable[..., "PreTrainedModel"]
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +83,7 @@ def without_report() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def family_folder(tmp_path_factory: pytest.TempPathFactory) -> FamilyFolder:
     """`family_folder(name, seed=0)`: folder of a tiny model, made once a test run. Do not write into it."""
+    from families import make_family
 
     @cache
     def make(name: str, seed: int = 0) -> Path:
@@ -78,6 +95,7 @@ def family_folder(tmp_path_factory: pytest.TempPathFactory) -> FamilyFolder:
 @pytest.fixture(scope="session")
 def load_family(family_folder: FamilyFolder) -> LoadFamily:
     """`load_family(name, seed=0)`: a tiny model in eval mode, loaded once a test run. Do not change it."""
+    from transformers import AutoModelForCausalLM
 
     @cache
     def load(name: str, seed: int = 0) -> PreTrainedModel:
@@ -86,15 +104,11 @@ def load_family(family_folder: FamilyFolder) -> LoadFamily:
     return load
 
 
-@pytest.fixture(scope="session", params=FAMILIES)
-def family(request: pytest.FixtureRequest) -> str:
-    """The name of each family in turn."""
-    return str(request.param)
-
-
 @pytest.fixture(scope="session")
 def family_tokenizer(family: str, family_folder: FamilyFolder) -> PreTrainedTokenizerBase:
     """The tokenizer of `family`, as loaded from its folder."""
+    from transformers import AutoTokenizer
+
     return AutoTokenizer.from_pretrained(family_folder(family))
 
 

@@ -1,13 +1,9 @@
-"""Trains tiny models on made-up pairs: what `accelerate launch` starts in tests/test_distributed.py.
-
-accelerate launch tests/distributed_worker.py POLICY OUTPUT '[{"objective": "dpo"}]'
-"""
+"""Trains tiny models on made-up pairs, in each of several processes: a job of tests/launched.py."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +56,7 @@ def shard_on_cpu() -> None:
     accelerate.state.AcceleratorState.__init__ = make_sharded  # type: ignore[method-assign]
 
 
-def main(policy: Path, output: Path, all_settings: list[dict[str, object]]) -> None:
+def main(policy: str, output: str, all_settings: list[dict[str, object]]) -> None:
     """Writes, for each of some settings, a model and what is known of its training."""
     chat = ChatFormat(load_tokenizer(policy))
     known: dict[str, Any] = {}
@@ -78,12 +74,12 @@ def main(policy: Path, output: Path, all_settings: list[dict[str, object]]) -> N
             frozen = load_model(policy, device="cpu")
             rows = reference_logps(frozen, pairs(), chat, max_length=config.max_length)
             known["losses"] = curve = []
-            folder = output / str(number)
+            folder = Path(output) / str(number)
             train(
                 config,
                 pairs(),
                 rows,
-                policy=policy,
+                policy=Path(policy),
                 chat=chat,
                 output=folder,
                 seed=0,
@@ -94,9 +90,3 @@ def main(policy: Path, output: Path, all_settings: list[dict[str, object]]) -> N
                 (folder / "known.json").write_text(json.dumps(known), encoding="utf-8")
     finally:
         preference.save_policy = save
-
-
-if __name__ == "__main__":
-    if os.environ.get("ACCELERATE_USE_FSDP") == "true":
-        shard_on_cpu()
-    main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))

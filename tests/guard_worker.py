@@ -1,13 +1,9 @@
-"""Two trainings that end early, in each of several processes: what tests/test_guard.py starts.
-
-torchrun --standalone --nproc-per-node=2 tests/guard_worker.py POLICY OUTPUT
-"""
+"""Two trainings that end early, in each of several processes: a job of tests/launched.py."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 from distributed_worker import pairs
@@ -28,9 +24,10 @@ ROLL_BACK = TrainingConfig(
 )
 
 
-def main(policy: Path, output: Path) -> None:
+def main(policy: str, output: str) -> None:
     """Writes what this process came to."""
-    chat = ChatFormat(load_tokenizer(policy))
+    chat, folder = ChatFormat(load_tokenizer(policy)), Path(output)
+    folder.mkdir(exist_ok=True)
     rows = reference_logps(load_model(policy, device="cpu"), pairs(), chat, max_length=4096)
     told: list[str] = []
 
@@ -39,9 +36,9 @@ def main(policy: Path, output: Path) -> None:
             ROLL_BACK,
             pairs(),
             rows,
-            policy=policy,
+            policy=Path(policy),
             chat=chat,
-            output=output / name,
+            output=folder / name,
             seed=0,
             device="cpu",
             on_warn=told.append,
@@ -54,8 +51,4 @@ def main(policy: Path, output: Path) -> None:
     except InputError as error:
         found["error"] = error.message
     rank = os.environ.get("RANK", "0")
-    (output / f"process-{rank}.json").write_text(json.dumps(found), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    (folder / f"process-{rank}.json").write_text(json.dumps(found), encoding="utf-8")

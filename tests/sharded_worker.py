@@ -1,14 +1,13 @@
-"""Log-probs and gradients of a model that FSDP2 has sharded, against a whole one: started by torchrun.
-
-torchrun --nproc-per-node 2 tests/sharded_worker.py MODEL
-"""
+"""Log-probs and gradients of a model sharded by FSDP2, against a whole one: a job of tests/launched.py."""
 
 from __future__ import annotations
 
-import sys
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
 
 import torch
-from torch.distributed import destroy_process_group, init_process_group
 from torch.distributed.fsdp import fully_shard
 from transformers import AutoModelForCausalLM
 
@@ -21,23 +20,27 @@ SEQUENCES = [
 ]
 
 
-def main(folder: str) -> None:
-    init_process_group("gloo")
-    whole, sharded = (AutoModelForCausalLM.from_pretrained(folder).train() for _ in range(2))
+def main(policy: str, output: str) -> None:
+    """Writes the largest differences. The job before this one has made the processes a group."""
+    whole, sharded = (AutoModelForCausalLM.from_pretrained(policy).train() for _ in range(2))
     sharded.gradient_checkpointing_enable({"use_reentrant": False})
     for layer in sharded.model.layers:
         fully_shard(layer)
     fully_shard(sharded)
-    scores = [sequence_logprobs(model, SEQUENCES, 64) for model in (whole, sharded)]
-    torch.testing.assert_close(*map(torch.from_numpy, scores), atol=1e-4, rtol=0)
+    scores = (torch.from_numpy(sequence_logprobs(model, SEQUENCES, 64)) for model in (whole, sharded))
+    found = {"log-probs": worst([tuple(scores)])}
     for model in (whole, sharded):
         with keep_packing(model, 100):
             torch.cat(token_logprobs(model, SEQUENCES)).sum().backward()
-    gradients = dict(whole.named_parameters())
-    for name, parameter in sharded.named_parameters():
-        torch.testing.assert_close(parameter.grad.full_tensor(), gradients[name].grad, atol=1e-4, rtol=1e-4)
-    destroy_process_group()
+    found["gradients"] = worst(
+        (mine.grad, other.grad.full_tensor())
+        for mine, other in zip(whole.parameters(), sharded.parameters(), strict=True)
+    )
+    found["largest gradient"] = max(mine.grad.abs().max().item() for mine in whole.parameters())
+    if os.environ["RANK"] == "0":
+        Path(output).write_text(json.dumps(found), encoding="utf-8")
 
 
-if __name__ == "__main__":
-    main(sys.argv[1])
+def worst(both: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float:
+    """The largest difference of what ought to be equal, as a share of the larger of 1 and the value."""
+    return max(((other - one).abs() / one.abs().clamp(min=1)).max().item() for one, other in both)

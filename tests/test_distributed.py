@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 import distributed_worker
-import sharded_worker
+import guard_worker
+import launched
 from conftest import FamilyFolder
 from lingualign.launching.processes import launch_file
+from test_guard import strict_json
+from test_training import largest_difference, weights
 
 SETTINGS: list[dict[str, object]] = [
     {},
@@ -24,23 +28,32 @@ SETTINGS: list[dict[str, object]] = [
 ]
 
 
-def run(command: list[str]) -> None:
+def launch(name: str, *jobs: list[object]) -> None:
+    """Has two processes of a shipped configuration do jobs: modules of tests, and what their `main` takes."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(launch_file(name))]
+    command += ["--num_processes=2", "--main_process_port=0", launched.__file__, json.dumps(jobs)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.fixture(scope="module")
 def outputs(family_folder: FamilyFolder, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The same trainings in one process, and in two by two of the shipped configurations."""
-    folder = family_folder("gemma3")  # its head is tied to its embeddings
+    """The same trainings in one process, and in two by two of the shipped configurations, and other jobs."""
+    gemma, llama = str(family_folder("gemma3")), str(family_folder("llama"))  # Gemma's head is its embeddings
     found = {name: tmp_path_factory.mktemp(name) for name in ("one", "ddp", "fsdp2")}
-    distributed_worker.main(folder, found["one"], SETTINGS)
-    for name in ("ddp", "fsdp2"):
-        worker = [distributed_worker.__file__, str(folder), str(found[name]), json.dumps(SETTINGS)]
-        run(
-            [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(launch_file(name)),
-             "--num_processes=2", "--main_process_port=0", *worker]
-        )  # fmt: skip
+    one, ddp, fsdp2 = map(str, found.values())
+    distributed_worker.main(gemma, one, SETTINGS)
+    guard_worker.main(llama, f"{one}/guard")
+    launch(
+        "ddp",
+        ["distributed_worker", gemma, ddp, SETTINGS],
+        ["guard_worker", llama, f"{ddp}/guard"],
+    )
+    launch(
+        "fsdp2",
+        ["distributed_worker", gemma, fsdp2, SETTINGS],
+        ["sharded_worker", llama, f"{fsdp2}/sharded.json"],
+    )
     return found
 
 
@@ -66,9 +79,30 @@ def test_a_folder_of_a_sharded_training_is_that_of_a_whole_one(outputs: dict[str
     assert not (outputs["fsdp2"] / "0" / "checkpoints").exists()
 
 
-def test_sharded_weights_score_and_learn_as_whole_ones(family_folder: FamilyFolder) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    run([*command, sharded_worker.__file__, str(family_folder("llama"))])
+def test_sharded_weights_score_and_learn_as_whole_ones(outputs: dict[str, Path]) -> None:
+    found = strict_json(outputs["fsdp2"] / "sharded.json")
+    assert found["log-probs"] < 1e-5
+    assert found["gradients"] < 1e-4 < 0.1 < found["largest gradient"]
+
+
+def test_two_processes_end_a_training_early_as_one_does(
+    outputs: dict[str, Path], family_folder: FamilyFolder
+) -> None:
+    one, two = (outputs[name] / "guard" for name in ("one", "ddp"))
+    alone, first, second = (
+        strict_json(path) for path in (one / "process-0.json", two / "process-0.json", two / "process-1.json")
+    )
+    assert alone["steps"] == first["steps"] == second["steps"] < 9
+    assert len(alone["told"]) == len(first["told"]) == 1 and second["told"] == []
+    assert first["error"].replace(str(two), str(one)) == alone["error"] and first["error"] == second["error"]
+    saved = {path: strict_json(path / "wrong/bad_batch.json") for path in (one, two)}
+    ids = {path: sorted(pair["id"] for pair in found["pairs"]) for path, found in saved.items()}
+    assert ids[one] == ids[two] and {pair["process"] for pair in saved[two]["pairs"]} == {0, 1}
+    trained = [
+        AutoModelForCausalLM.from_pretrained(path / "rolled-back/model").state_dict() for path in (one, two)
+    ]
+    assert largest_difference(*trained) < 2e-5
+    assert largest_difference(trained[0], weights(family_folder("llama"))) > 0
 
 
 def known(folder: Path) -> dict[str, Any]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
-import guard_worker
 from conftest import FamilyFolder
 from families import make_family
 from lingualign.config import GuardConfig, LoraConfig, TrainingConfig
@@ -32,8 +29,6 @@ from lingualign.training.guard import Answers
 from lingualign.training.signs import Sign, find_signs, kept_checkpoints, shares_of
 from test_training import MAX_LENGTH, Weights, largest_difference, make_pairs, weights
 
-# Not `accelerate launch --cpu`, which starts one process whatever it is asked for.
-LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 Row = dict[str, Any]
 Fit = Callable[..., TrainingResult]
 
@@ -506,34 +501,6 @@ def test_a_policy_that_slips_into_english_is_stopped(tmp_path: Path) -> None:
     assert sign["sign"] == "language" and sign["language"] == "de" and sign["value"] > 0.3
     assert result.steps == sign["step"] < 30
     assert [found["step"] for found in logs[0]["guard"]["right_language"]][-1] == result.steps
-
-
-def test_two_processes_come_to_the_same(family_folder: FamilyFolder, tmp_path: Path) -> None:
-    folder = family_folder("llama")
-    one, two = tmp_path / "one", tmp_path / "two"
-    one.mkdir(), two.mkdir()
-    guard_worker.main(folder, one)
-    done = subprocess.run(
-        [*LAUNCH, guard_worker.__file__, str(folder), str(two)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    alone, first, second = (
-        strict_json(path) for path in (one / "process-0.json", two / "process-0.json", two / "process-1.json")
-    )
-    assert alone["steps"] == first["steps"] == second["steps"] < 9
-    assert len(alone["told"]) == len(first["told"]) == 1 and second["told"] == []
-    assert first["error"].replace("/two/", "/one/") == alone["error"] and first["error"] == second["error"]
-    saved = {path: strict_json(path / "wrong/bad_batch.json") for path in (one, two)}
-    ids = {path: sorted(pair["id"] for pair in found["pairs"]) for path, found in saved.items()}
-    assert ids[one] == ids[two] and {pair["process"] for pair in saved[two]["pairs"]} == {0, 1}
-    trained = [
-        AutoModelForCausalLM.from_pretrained(path / "rolled-back/model").state_dict() for path in (one, two)
-    ]
-    assert largest_difference(*trained) < 2e-5
-    assert largest_difference(trained[0], weights(folder)) > 0
 
 
 def overflowing(folder: Path) -> Path:

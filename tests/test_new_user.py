@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from lingualign.cli import app
 from lingualign.setup.lab_copy import copy_lab
 
 SMALL = ["iterations=1", "sampling.n=2", "sampling.max_new_tokens=64", "measures.max_new_tokens=64"]
@@ -30,17 +33,25 @@ def run(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def call(folder: Path, *arguments: str) -> str:
+    """The same in this process, for commands that take less time than a process to start."""
+    with contextlib.chdir(folder):
+        result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
 @pytest.mark.slow
 def test_init_doctor_align_end_with_a_report(tmp_path: Path) -> None:
     copy_lab(tmp_path / "mine", prompts=10)
-    said = run(
+    said = call(
         tmp_path,
         "init",
         *("--policy", "mine/policy", "--reference", "mine/reference", "--prompts", "mine/prompts"),
         *("--languages", "de,sw", "--output-folder", "first"),
     )
     assert "run.yaml is written: icr with mine/policy in en, de, sw" in said
-    checked = run(tmp_path, "doctor", "run.yaml")
+    checked = call(tmp_path, "doctor", "run.yaml")
     assert "problem" not in checked
     assert "fits in memory" in checked
     aligned = run(tmp_path, "align", "run.yaml", *SMALL)

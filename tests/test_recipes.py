@@ -29,8 +29,10 @@ SMALL = [
     "data.limit=14",
     "sampling.n=4",
     "measures.n=4",
+    "measures.max_new_tokens=24",
     "measures.bootstrap=100",
     "training.epochs=1",
+    "training.guard.language_tokens=12",
 ]
 # Samples disagree in some of the prompts that have an answer: more and hotter ones give votes to lose.
 OWN = {

@@ -32,6 +32,7 @@ from lingualign.cli import (
     train,
     validate,
 )
+from lingualign.launching.collector import collect_less_often
 
 EXIT_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -147,6 +148,7 @@ app.add_typer(
 
 def main() -> None:
     """The `lingualign` command."""
+    collect_less_often()
     # Deprecations inside libraries are for us to read, in the tests, and not for users.
     warnings.filterwarnings("ignore", category=FutureWarning)
     signal.signal(signal.SIGTERM, _terminate)

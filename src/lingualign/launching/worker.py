@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lingualign.accidents import explain
+from lingualign.launching.collector import collect_less_often
 
 Tell = Callable[[str, Any], None]  # (kind, value), which the main process is told
 LONGEST = 1500  # characters of a text that is told: a pipe takes 4096 bytes at once, unmixed with others'
@@ -28,6 +29,7 @@ def working(lock: Path) -> Iterator[Tell]:
         lock: A file that the worker holds a lock on while it lives: a main process that starts later waits
             for that (`lingualign.launching.processes.wait_for_workers`).
     """
+    collect_less_often()
     tell = _speak()
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("ab") as handle:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from lingualign.config import RunConfig
 from lingualign.errors import InputError
+from lingualign.launching.collector import collect_less_often
 from lingualign.pipeline.folder import Chunk, ChunkProgress, Compute, Progress
 from lingualign.pipeline.library_warnings import library_warnings
 from lingualign.pipeline.ray_cluster import (
@@ -145,6 +146,7 @@ class Worker:
             return Computed(index, host, error=_portable(error), trace=traceback.format_exc(), warnings=told)
 
     def _open(self) -> Callable[[Any, Progress], Iterable[Row]]:
+        collect_less_often()
         import torch
 
         from lingualign.pipeline.bench import Workbench
