@@ -32,15 +32,6 @@ settings.register_profile("lingualign", deadline=None, derandomize=True, print_b
 settings.load_profile("lingualign")
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`family` is the name of each family of models in turn, where a test does not say which."""
-    own = any("family" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
-    if "family" in metafunc.fixturenames and not own:
-        from families import FAMILIES
-
-        metafunc.parametrize("family", FAMILIES, scope="session")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first, so that no process is left with one when the others are done."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
@@ -54,6 +45,7 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+FAMILIES = sorted(path.stem for path in (Path(__file__).parent / "chat_templates").glob("*.jinja"))
 FamilyFolder = Callable[..., Path]
 LoadFamily = Callable[..., "PreTrainedModel"]
 
@@ -102,6 +94,12 @@ def load_family(family_folder: FamilyFolder) -> LoadFamily:
         return AutoModelForCausalLM.from_pretrained(family_folder(name, seed)).eval()
 
     return load
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    """The name of each family in turn."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")

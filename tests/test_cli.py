@@ -369,7 +369,7 @@ def test_a_run_that_was_stopped_ends_as_the_undisturbed_one(
         while not any(output.glob(once_there)):
             assert process.poll() is None
             assert time.monotonic() < deadline
-            time.sleep(0.002 if output.exists() else 0.1)
+            time.sleep(0.002)
         process.send_signal(how)
         _, stderr = process.communicate(timeout=300)
     if how is signal.SIGINT:

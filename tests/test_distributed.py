@@ -52,7 +52,7 @@ def outputs(family_folder: FamilyFolder, tmp_path_factory: pytest.TempPathFactor
     launch(
         "fsdp2",
         ["distributed_worker", gemma, fsdp2, SETTINGS],
-        ["sharded_worker", llama, f"{fsdp2}/sharded.json"],
+        ["sharded_worker", llama, f"{fsdp2}/sharded"],
     )
     return found
 
@@ -80,9 +80,9 @@ def test_a_folder_of_a_sharded_training_is_that_of_a_whole_one(outputs: dict[str
 
 
 def test_sharded_weights_score_and_learn_as_whole_ones(outputs: dict[str, Path]) -> None:
-    found = strict_json(outputs["fsdp2"] / "sharded.json")
-    assert found["log-probs"] < 1e-5
-    assert found["gradients"] < 1e-4 < 0.1 < found["largest gradient"]
+    # Each process compares, and ends with an error where there is a difference.
+    gradients = [strict_json(path) for path in (outputs["fsdp2"] / "sharded").iterdir()]
+    assert len(gradients) == 2 and min(gradients) > 0.1
 
 
 def test_two_processes_end_a_training_early_as_one_does(
