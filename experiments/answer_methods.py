@@ -39,7 +39,8 @@ from lingualign.settings import load_config
 LANGUAGES = ["en", "de", "es", "sw", "zh"]
 FAMILIES = {"sum", "price", "compare", "sort"}  # those with an answer
 TEMPERATURE = 1.0
-COMMON = ["iterations=1", "sampling.n=6", f"sampling.temperature={TEMPERATURE}", "measures.n=2"]
+HOT = ["sampling.n=6", f"sampling.temperature={TEMPERATURE}", "sampling.top_p=1"]
+COMMON = ["iterations=1", *HOT, "measures.n=2"]
 CONSISTENT, AT_RANDOM = "cm-align", "cm-align, reference at random"
 METHODS = {
     "calm": ["calm"],

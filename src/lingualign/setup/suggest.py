@@ -19,7 +19,7 @@ from lingualign.setup.shape import Shape
 ROOM = 0.9  # of the memory that is free: the estimate leaves out fragmentation
 PROMPT_TOKENS = 512  # of a prompt, where nobody has counted yet
 SMALL_MODEL = 50e6  # parameters, below which a recipe's learning rate moves nothing
-SMALL_MODEL_RATE = 1.4e-5  # as in the lab, whose models have a million
+SMALL_MODEL_RATE = 2.4e-5  # as in the lab, whose models have a million
 LORA_RATE = 1e-5  # an adapter starts at zero and takes larger steps than weights
 HELD_OUT_SHARE = 5  # one prompt in so many is held out, where there are few
 
