@@ -61,7 +61,9 @@ def right(prompt_id: str, language: str, text: str) -> float:
 
 def measure(model: Path | str) -> dict[str, Any]:
     """Answers to the held-out prompts that have one: right or not [prompts, languages], their agreement."""
-    sampler = TransformersSampler(load_model(model), ChatFormat(load_tokenizer(model)), 65536)
+    sampler = TransformersSampler(
+        load_model(model, dtype="float32"), ChatFormat(load_tokenizer(model)), 65536
+    )
     held = prompts("heldout", HELD_OUT, LANGUAGES)
     held = held.select([i for i in held.ids if i.split(".")[0] in FAMILIES])
     answer = extractor("lab")

@@ -110,10 +110,19 @@ def run(
     )
     rows = None
     if config.preference_weight > 0:
-        rows = reference_logps(load_model(START), pairs, chat, max_length=config.max_length)
+        rows = reference_logps(load_model(START, dtype="float32"), pairs, chat, max_length=config.max_length)
     folder = work / "model"
     rmtree(folder, ignore_errors=True)
-    result = train(config, pairs, rows, policy=resolve_spec(START), chat=chat, output=folder, seed=seed)
+    result = train(
+        config,
+        pairs,
+        rows,
+        policy=resolve_spec(START),
+        chat=chat,
+        output=folder,
+        seed=seed,
+        dtype="float32",
+    )
     measured = measure(result.model, asked)
     write_json(file, measured)
     print(f"{name}: {summary(measured)}", flush=True)
@@ -122,7 +131,9 @@ def run(
 
 def measure(model: Path | str, asked: tuple[int, int]) -> dict:
     """Answers at temperature 0.6 and what the judge says, a language at a time."""
-    sampler = TransformersSampler(load_model(model), ChatFormat(load_tokenizer(model)), 65536)
+    sampler = TransformersSampler(
+        load_model(model, dtype="float32"), ChatFormat(load_tokenizer(model)), 65536
+    )
     held = prompts("heldout", asked[1], LANGUAGES, start=asked[0])
     measured = {}
     for language in LANGUAGES:

@@ -33,7 +33,7 @@ def sample(
     folder: Path | str, asked: ParallelPrompts, temperature: float, n: int, seed: int
 ) -> dict[str, list[list[Response]]]:
     """Responses of a model, by language, in the order of the prompts."""
-    sampler = TransformersSampler(load_model(folder), ChatFormat(load_tokenizer(folder)))
+    sampler = TransformersSampler(load_model(folder, dtype="float32"), ChatFormat(load_tokenizer(folder)))
     return {
         language: sampler.sample(rows, n=n, temperature=temperature, max_new_tokens=128, seed=seed)
         for language, rows in asked.by_language.items()
@@ -111,7 +111,7 @@ def reward_table(aligned: Path | str, sft: Path | str, n: int, k: int, seed: int
     asked = prompts("train", n, LANGUAGES)
     responses = sample(aligned, asked, 0.9, k, seed)
     chat = ChatFormat(load_tokenizer(aligned))
-    models = [load_model(aligned), load_model(sft)]
+    models = [load_model(spec, dtype="float32") for spec in (aligned, sft)]
     lines = ["| language | pairs that differ in gold | ranked right (%) |", "|---|---|---|"]
     for language in LANGUAGES:
         sequences = []

@@ -50,10 +50,12 @@ FamilyFolder = Callable[..., Path]
 LoadFamily = Callable[..., "PreTrainedModel"]
 
 
-@pytest.fixture(autouse=True)
-def same_precision_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On CPUs with AMX, `dtype: auto` would be bfloat16."""
-    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": False})
+@pytest.fixture(scope="session", autouse=True)
+def same_precision_everywhere() -> Iterator[None]:
+    """On CPUs with AMX, `dtype: auto` would be bfloat16. Tests that start other processes set it there."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": False})
+        yield
 
 
 @pytest.fixture(scope="module")

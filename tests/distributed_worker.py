@@ -71,7 +71,7 @@ def main(policy: str, output: str, all_settings: list[dict[str, object]]) -> Non
     try:
         for number, settings in enumerate(all_settings):
             config = TrainingConfig(**(DEFAULTS | settings))
-            frozen = load_model(policy, device="cpu")
+            frozen = load_model(policy, device="cpu", dtype="float32")
             rows = reference_logps(frozen, pairs(), chat, max_length=config.max_length)
             known["losses"] = curve = []
             folder = Path(output) / str(number)
@@ -84,6 +84,7 @@ def main(policy: str, output: str, all_settings: list[dict[str, object]]) -> Non
                 output=folder,
                 seed=0,
                 device="cpu",
+                dtype="float32",
                 on_step=lambda done, total, values: curve.append(values["loss"]),  # noqa: B023
             )
             if os.environ.get("RANK", "0") == "0":

@@ -28,7 +28,7 @@ def main(policy: str, output: str) -> None:
     """Writes what this process came to."""
     chat, folder = ChatFormat(load_tokenizer(policy)), Path(output)
     folder.mkdir(exist_ok=True)
-    rows = reference_logps(load_model(policy, device="cpu"), pairs(), chat, max_length=4096)
+    rows = reference_logps(load_model(policy, device="cpu", dtype="float32"), pairs(), chat, max_length=4096)
     told: list[str] = []
 
     def fit(name: str, rows: list[dict[str, object]]) -> int:
@@ -41,6 +41,7 @@ def main(policy: str, output: str) -> None:
             output=folder / name,
             seed=0,
             device="cpu",
+            dtype="float32",
             on_warn=told.append,
         ).steps
 

@@ -10,6 +10,8 @@ import os
 import sys
 from importlib import import_module
 
+from accelerate import PartialState
+
 from lingualign.launching.collector import collect_less_often
 
 if __name__ == "__main__":
@@ -18,3 +20,4 @@ if __name__ == "__main__":
         import_module("distributed_worker").shard_on_cpu()
     for module, *arguments in json.loads(sys.argv[1]):
         import_module(module).main(*arguments)
+    PartialState().destroy_process_group()  # or its threads may end the process by an abort

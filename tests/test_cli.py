@@ -63,6 +63,7 @@ def small(family_folder: FamilyFolder) -> list[str]:
         "pairs.drop_truncated=false",
         "pairs.wrong_language=keep",
         "device=cpu",
+        "dtype=float32",
     ]
 
 

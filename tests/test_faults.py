@@ -71,7 +71,7 @@ def small(family_folder: FamilyFolder) -> list[str]:
         "languages=en,de", "iterations=1", "measures.n=2", "measures.max_new_tokens=5",
         "measures.bootstrap=100", "sampling.n=2", "sampling.max_new_tokens=5", "sampling.chunk_prompts=3",
         "reward.chunk_prompts=4", "training.batch_pairs=4", "training.epochs=2", "training.save_steps=1",
-        "pairs.drop_truncated=false", "pairs.wrong_language=keep", "device=cpu",
+        "pairs.drop_truncated=false", "pairs.wrong_language=keep", "device=cpu", "dtype=float32",
     ]  # fmt: skip
 
 

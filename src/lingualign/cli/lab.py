@@ -75,7 +75,7 @@ def _model_answers(model: str, n: int, temperature: float, seed: int) -> dict[tu
     from lingualign.sampling import TransformersSampler
 
     spec = f"lab:{model}" if model in MODELS else model
-    sampler = TransformersSampler(load_model(spec), ChatFormat(load_tokenizer(spec)))
+    sampler = TransformersSampler(load_model(spec, dtype="float32"), ChatFormat(load_tokenizer(spec)))
     asked = [prompt for rows in prompts("heldout", n, LANGUAGES).by_language.values() for prompt in rows]
     sampled = sampler.sample(asked, n=1, temperature=temperature, top_p=1.0, max_new_tokens=160, seed=seed)
     return {(row["prompt_id"], row["language"]): row["text"] for rows in sampled for row in rows}

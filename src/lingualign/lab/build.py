@@ -219,7 +219,7 @@ FIRST_PREFERENCE_PROMPT = 3000  # beyond the prompts that the quickstart and the
 
 def preference_pairs(sft: Path, n: int, seed: int, progress: Progress | None = None) -> list[Pair]:
     """English responses of the SFT model, the judge's best against its worst of four."""
-    sampler = TransformersSampler(load_model(sft), ChatFormat(load_tokenizer(sft)))
+    sampler = TransformersSampler(load_model(sft, dtype="float32"), ChatFormat(load_tokenizer(sft)))
     asked = prompts("train", n, ["en"], start=FIRST_PREFERENCE_PROMPT).by_language["en"]
     count = (lambda done, total: progress("sampling English responses", done, total)) if progress else None
     sampled = sampler.sample(asked, n=4, temperature=1.0, max_new_tokens=128, seed=seed, progress=count)
@@ -239,7 +239,7 @@ def build_aligned(sft: Path, folder: Path, seed: int = 0, progress: Progress | N
     """Makes the English-aligned model: DPO of the SFT model on English preferences of the judge alone."""
     pairs = preference_pairs(sft, 4500, seed, progress)
     chat = ChatFormat(load_tokenizer(sft))
-    reference = reference_logps(load_model(sft), pairs, chat, max_length=1024)
+    reference = reference_logps(load_model(sft, dtype="float32"), pairs, chat, max_length=1024)
     work = folder.with_name(f".{folder.name}.training")
     result = train(
         ENGLISH_ALIGNMENT,
@@ -249,6 +249,7 @@ def build_aligned(sft: Path, folder: Path, seed: int = 0, progress: Progress | N
         chat=chat,
         output=work,
         seed=seed,
+        dtype="float32",
         on_step=(lambda done, total, _: progress("English DPO", done, total)) if progress else None,
     )
     save(LlamaForCausalLM.from_pretrained(result.model), PreTrainedTokenizerFast.from_pretrained(sft), folder)
