@@ -164,7 +164,7 @@ def test_a_reference_is_asked_for_only_where_something_reads_it(tmp_path: Path) 
     vocabulary[last], vocabulary[before] = vocabulary[before], vocabulary[last]
     (policy / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
     settings = [f"policy={policy}", f"output={tmp_path / 'run'}", "sampling.max_new_tokens=48"]
-    settings += ["measures.max_new_tokens=48"]
+    settings += ["measures.max_new_tokens=48", "data.limit=20"]
     with pytest.raises(InputError, match="reference is not set, and this run asks for it"):
         validate(load_config("icr", settings))
     checked = validate(load_config("cm-align", settings))  # judged by the lab's judge, which reads none
@@ -175,6 +175,6 @@ def test_half_a_download_is_one_error(tmp_path: Path) -> None:
     policy = tmp_path / "policy"
     shutil.copytree(resolve_spec("lab:aligned"), policy)
     (policy / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
-    settings = ["sampling.max_new_tokens=48", "measures.max_new_tokens=48", f"output={tmp_path / 'run'}"]
+    settings = ["sampling.max_new_tokens=48", "measures.max_new_tokens=48", "data.limit=20"]
     with pytest.raises(InputError, match=r"model\.safetensors: not a readable safetensors file"):
-        validate(load_config("icr", [f"policy={policy}", *settings]))
+        validate(load_config("icr", [f"policy={policy}", f"output={tmp_path / 'run'}", *settings]))
