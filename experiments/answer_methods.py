@@ -39,8 +39,8 @@ from lingualign.settings import load_config
 LANGUAGES = ["en", "de", "es", "sw", "zh"]
 FAMILIES = {"sum", "price", "compare", "sort"}  # those with an answer
 TEMPERATURE = 1.0
-HOT = ["sampling.n=6", f"sampling.temperature={TEMPERATURE}", "sampling.top_p=1"]
-COMMON = ["iterations=1", *HOT, "measures.n=2"]
+COMMON = ["iterations=1", "measures.n=2", "sampling.n=6", "sampling.top_p=1"]
+COMMON += [f"sampling.temperature={TEMPERATURE}"]
 CONSISTENT, AT_RANDOM = "cm-align", "cm-align, reference at random"
 METHODS = {
     "calm": ["calm"],
