@@ -84,6 +84,17 @@ def test_a_first_tile_of_small_logits_leaves_room_for_large_ones(
     torch.testing.assert_close(found, exact(hidden, weight, None, tokens))
 
 
+@given(drawn=heads(), offset=st.sampled_from([-300.0, -60.0, -39.0, 39.0, 60.0, 300.0]))
+def test_logits_far_from_zero_lose_nothing(drawn: Any, offset: float) -> None:
+    """What all logits of a row share means nothing, however large it is."""
+    hidden, weight, _, tokens, _ = drawn
+    offsets = torch.full((len(weight),), offset)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(likelihood, "TILE_VOCABULARY_CPU", 7)
+        found = likelihood.tiled_log_likelihood(hidden, weight, offsets, tokens)
+    torch.testing.assert_close(found, exact(hidden, weight, None, tokens), atol=1e-3, rtol=1e-5)
+
+
 def test_logits_are_spent_by_the_backward_pass() -> None:
     logits = torch.randn(3, 7, requires_grad=True)
     logps = likelihood.log_likelihood(logits * 1.0, torch.tensor([0, 1, 2])).sum()

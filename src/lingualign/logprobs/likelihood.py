@@ -24,6 +24,9 @@ from torch.autograd.function import once_differentiable
 # a GPU wants more work a launch.
 TILE_CPU, TILE_VOCABULARY_CPU = 2**21, 2**11
 TILE, TILE_VOCABULARY = 2**26, 2**13
+# Where the largest logit of the first tile is at most this far from 0, exponentials are taken as they are:
+# their sum is at least e^-40, and finite unless another tile has a logit near 88.
+UNSHIFTED = 40.0
 
 
 def log_likelihood(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -112,22 +115,23 @@ class _OfHidden(torch.autograd.Function):
 def _logsumexp(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Of the logits of each row [rows] in float32.
 
-    Less by the largest of their first tile, nearly all logits have exponentials that float32 can hold, and no
-    walk over the other tiles is needed to find a larger one.
+    The first tile tells whether logits need a shift before their exponentials are taken. With one, nearly all
+    have exponentials that float32 can hold, and no walk over the other tiles is needed to find a larger one.
     """
     first, *others = _slices(len(weight), _columns(states))
     tile = _tile(states, weight, bias, first)
-    shift = tile.amax(-1)
-    sums = tile.sub_(shift[:, None]).exp_().sum(-1)
+    top = tile.amax(-1)
+    shift = top if bool((top.abs() > UNSHIFTED).any()) else None
+    sums = (tile if shift is None else tile.sub_(shift[:, None])).exp_().sum(-1)
     for columns in others:
         sums += _tile(states, weight, bias, columns, shift).exp_().sum(-1)
     if others and not bool(sums.isfinite().all()):
         tops = [_tile(states, weight, bias, columns).amax(-1) for columns in others]
-        shift = torch.stack([shift, *tops]).amax(0)
+        shift = torch.stack([top, *tops]).amax(0)
         sums = torch.stack(
             [_tile(states, weight, bias, columns, shift).exp_().sum(-1) for columns in (first, *others)]
         ).sum(0)
-    return sums.log_().add_(shift)
+    return sums.log_() if shift is None else sums.log_().add_(shift)
 
 
 def _tile(
