@@ -26,6 +26,7 @@ import venv
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lingualign.export.base import RunPairs, answer, read_run_pairs
 from lingualign.export.write import export
@@ -213,19 +214,20 @@ def main() -> int:
 
 def small_run(folder: Path) -> Path:
     """A run in the lab, of a minute."""
-    command = [Path(sys.executable).with_name("lingualign"), "align", *SMALL, f"output={folder / 'run'}"]
+    lingualign = str(Path(sys.executable).with_name("lingualign"))
+    command = [lingualign, "align", *SMALL, f"output={folder / 'run'}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return folder / "run"
 
 
-def as_texts(run: RunPairs) -> Counter[tuple[str, str, str]]:
+def as_texts(run: RunPairs) -> Counter[tuple[str, ...]]:
     """What a trainer should make of the pairs: prompt, chosen and rejected, in the chat template."""
     tokenizer = load_tokenizer(run.policy)
-    found: Counter[tuple[str, str, str]] = Counter()
+    found: Counter[tuple[str, ...]] = Counter()
     for pair in run.pairs:
         prompt = tokenizer.apply_chat_template(pair["prompt"], tokenize=False, add_generation_prompt=True)
         sides = [answer(pair["chosen"]), answer(pair["rejected"])]
-        found[(prompt, *(side + tokenizer.eos_token for side in sides))] += 1  # type: ignore[index]
+        found[(prompt, *(side + tokenizer.eos_token for side in sides))] += 1
     return found
 
 
@@ -256,11 +258,11 @@ def environment(peer: Peer, folder: Path) -> Path:
 
 def install(python: Path, *packages: str) -> None:
     """Installs packages, with a low priority."""
-    command = ["nice", python, "-m", "pip", "install", "--quiet", *packages]
+    command = ["nice", str(python), "-m", "pip", "install", "--quiet", *packages]
     subprocess.run(command, check=True, capture_output=True, text=True)
 
 
-def call(python: Path, peer: Peer, folder: Path, model: str) -> dict[str, dict[str, str]]:
+def call(python: Path, peer: Peer, folder: Path, model: str) -> dict[str, Any]:
     """Runs the peer's code in its environment."""
     script = folder.with_name(f"{peer.form.replace('-', '_')}_check.py")
     script.write_text(COMMON + peer.code, encoding="utf-8")
@@ -272,7 +274,7 @@ def call(python: Path, peer: Peer, folder: Path, model: str) -> dict[str, dict[s
         text=True,
         env={**os.environ, **quiet},
     )
-    return json.loads(done.stdout.strip().splitlines()[-1])  # type: ignore[no-any-return]
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def table(rows: list[list[str]], run: RunPairs) -> str:

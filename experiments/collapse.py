@@ -131,8 +131,9 @@ def measure(model: Path, chat: ChatFormat, work: Path) -> dict[str, float]:
     identifier, wins, right = LanguageIdentifier(LANGUAGES), [], []
     for language in LANGUAGES[1:]:
         for prompt_id, after in now[language].items():
-            texts = after, start[language][prompt_id]
-            wins.append(outcome(*(judge(prompt_id, language, text).reward for text in texts), *texts))
+            before = start[language][prompt_id]
+            rewards = [judge(prompt_id, language, text).reward for text in (after, before)]
+            wins.append(outcome(rewards[0], rewards[1], after, before))
             right.append(identifier.identify(after) == language)
     return {"win_rate": sum(wins) / len(wins), "right_language": sum(right) / len(right)}
 
@@ -197,9 +198,7 @@ def report(work: Path) -> str:
         for action in ACTIONS if training in BROKEN else ACTIONS[:1]:
             found = run(training, action, pairs, chat, work)
             log, measured = found["log"], found["measures"]
-            config = TrainingConfig.model_validate(
-                load_config("icr", []).training.model_dump() | training.settings
-            )
+            settings = {**load_config("icr", []).training.model_dump(), **training.settings}
             trainings.append(
                 [
                     training.name,
@@ -207,7 +206,7 @@ def report(work: Path) -> str:
                     signs(log),
                     str(len(log["steps"])),
                     "" if log["guard"]["rolled_back_to"] is None else str(log["guard"]["rolled_back_to"]),
-                    *extremes(log, config),
+                    *extremes(log, TrainingConfig.model_validate(settings)),
                     f"{100 * measured['win_rate']:.1f}",
                     f"{100 * measured['right_language']:.1f}",
                 ]

@@ -19,6 +19,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from icr_ablation_tables import CEILING, DECODINGS, ICR, RANDOM, Report, Trained
 
@@ -113,12 +114,13 @@ def train_and_measure(variant: Variant, pairs: list[Pair], settings: list[str], 
     model = single.train(config, table, work / variant.folder / "training", reporter)
     measured = work / variant.folder / "measures"
     measures = single.measure(config, model, measured, reporter)
-    heldout = load_heldout(config, ChatFormat(load_tokenizer(config.policy)), None)
+    heldout = load_heldout(config, ChatFormat(load_tokenizer(config.policy)), None, make_reporter(False))
     outcomes: dict[str, dict[str, list[float]]] = {}
     for decoding, kind in DECODINGS.items():
         start, after = (read_answers(measured, number, kind, heldout) for number in (0, 1))
         outcomes[decoding] = {
-            language: outcomes_against(after, start, language) for language in config.languages
+            language: cast(list[float], outcomes_against(after, start, language))
+            for language in config.languages
         }
     pairing = json.loads((work / variant.folder / "pairs" / "pairs.json").read_text(encoding="utf-8"))
     return Trained(pairs, pairing, measures, outcomes)

@@ -139,6 +139,18 @@ def test_scores_of_candidates_give_rankc_and_choices(tmp_path: Path) -> None:
             [{"id": 1, "language": c, "choice": "A", "answer": a} for c, a in (("en", "A"), ("sw", "B"))],
             "line 2: another right answer than in en",
         ),
+        (
+            [{"id": 1, "language": c, "scores": [1, 2], "answer": "B"} for c in ("en", "sw")],
+            "line 1: the choice is 1 and the right answer 'B'",
+        ),
+        (
+            [{"id": 1, "language": c, "choice": "A", "answer": 0} for c in ("en", "sw")],
+            "line 1: the choice is 'A' and the right answer 0",
+        ),
+        (
+            [{"id": 1, "language": c, "scores": [1, 2], "answer": 2} for c in ("en", "sw")],
+            "line 1: the right answer is 2, and there are 2 candidates",
+        ),
         ([{"id": 1, "language": c, "choice": "A"} for c in ("de", "sw")], "no choices in en"),
     ],
 )

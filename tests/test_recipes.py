@@ -113,6 +113,20 @@ def test_a_recipe_runs_in_the_lab(
         ("calm", ["translation.kind=policy", "translation.model=nowhere"], "nowhere"),
         ("rm-transfer", ["reward.options.model=nowhere"], "nowhere"),
         ("oracle", [f"prompts={FIXTURE}", "languages=en,de", "measures.n=2"], "not the lab's"),
+        ("lidr", [f"prompts={FIXTURE}", "languages=en,de", "measures.n=2"], "not the lab's: its translator"),
+        ("mapo", ["translation.kind=model", "translation.model=lab:sft"], "is no encoder-decoder model"),
+        ("lidr", ["translation.kind=policy", "translation.template=Please"], "has no {language} and {text}"),
+        (
+            "icr",
+            ["training.lora.r=4", "training.lora.target_modules=[q_proj, v_prj]"],
+            "the policy has no module v_prj",
+        ),
+        (
+            "icr",
+            ["training.lora.r=4", "training.lora.target_modules=q_proj"],
+            "the policy has no module q_proj",
+        ),
+        ("icr", ["training.lora.r=4", "training.lora.target_modules=(q"], "is no regular expression"),
     ],
 )
 def test_what_a_recipe_lacks_is_said_before_anything_runs(

@@ -61,6 +61,12 @@ def test_policy_of_the_file_decides_about_the_lab(run_yaml: Path) -> None:
     assert load_config(str(run_yaml), ["policy=lab:sft"]).training.learning_rate > 5e-7
 
 
+def test_home_in_the_run_folder(run_yaml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(run_yaml.parent))
+    run_yaml.write_text("output: ~/runs/mine\n", encoding="utf-8")
+    assert load_config(str(run_yaml), []).run_folder == run_yaml.parent / "runs" / "mine"
+
+
 def test_a_section_with_nothing_in_it_changes_nothing(run_yaml: Path) -> None:
     run_yaml.write_text("sampling:\n  # n: 4\ntraining:\n  lora:\n", encoding="utf-8")
     assert load_config(str(run_yaml), []) == load_config("icr", [])
@@ -156,6 +162,9 @@ def test_unknown_key_in_a_file_names_the_file(run_yaml: Path) -> None:
         ("languages=de,es", "languages: the source language en must be among them."),
         ("languages=en", "languages: at least one target language"),
         ("languages=en,de,de", "languages: a language is listed twice."),
+        ("seed=4294967296", "seed is 4294967296; it should be less than 4294967296."),
+        ("training.learning_rate=inf", "training.learning_rate is 'inf'; it should be a finite number."),
+        ("measures.temperature=inf", "measures.temperature is 'inf'; it should be a finite number."),
         ("languages=en,german", "languages: 'german' is not a known language code."),
         ("translation.kind=server", "translation.url: kind 'server' needs it."),
         ("training.beta=[1", "training.beta=[1: the value is not valid YAML"),
@@ -207,6 +216,8 @@ def test_unreadable_file(tmp_path: Path, run_yaml: Path) -> None:
             "policy: !!python/object/apply:os.getcwd []\n",
             r"run\.yaml, line 1: could not determine a constructor",
         ),
+        ("training.beta: 0.5\n", r"run\.yaml: training\.beta is written as on the command line\."),
+        ("recipe: [icr]\n", r"There is no recipe \"\['icr'\]\"\."),
     ],
 )
 def test_malformed_file(run_yaml: Path, text: str, message: str) -> None:

@@ -58,6 +58,7 @@ def test_a_threshold_within_the_interval_is_not_sure() -> None:
     assert Guard("x", Interval(0.52, 0.48, 0.56, 100), 0.5).sure is False
     assert Guard("x", Interval(0.6, 0.55, 0.65, 100), 0.5).sure is True
     assert Guard("x", Interval(0.4, 0.35, 0.45, 100), 0.5).sure is True
+    assert Guard("x", Interval(0.5, 0.5, 0.5, 100), 0.5).sure is False
     assert Guard("x", 0.6, 0.5).sure is None
     assert "Not sure beyond chance: wins in en" in verdict(decoded(0.6, 0.99, 0.95)).sentence()
 

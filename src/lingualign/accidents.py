@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lingualign.errors import InputError
+from lingualign.paths import shortened
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+NO_NAME = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR}
 # What Rust libraries (safetensors, tokenizers), `shutil` and `torch.save` say: their errors carry no number.
 FULL_TEXTS = {
     **{os.strerror(number): number for number in sorted(FULL)},
@@ -53,6 +55,8 @@ def explain(error: BaseException, what: Path | None = None) -> InputError | None
         return InputError(f"{path or 'A file'} cannot be written: {os.strerror(number)} ({free}).", ROOM)
     if number in FORBIDDEN:
         return InputError(f"{path or 'A file'}: {os.strerror(number)}.", RIGHTS)
+    if number in NO_NAME:
+        return InputError(f"{shortened(path or 'A file')}: {os.strerror(number)}.", "Give another path.")
     return out_of_memory(error, what) if is_out_of_memory(error) else None
 
 

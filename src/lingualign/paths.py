@@ -20,12 +20,13 @@ def user_path(text: str | Path) -> Path:
     except (FileNotFoundError, NotADirectoryError):
         return path
     except OSError as error:
-        raise InputError(f"{_short(text)}: {error.strerror}.", "Give another path.") from None
+        raise InputError(f"{shortened(text)}: {error.strerror}.", "Give another path.") from None
     except (RuntimeError, ValueError) as error:  # no such user; a NUL or half a surrogate pair
-        raise InputError(f"{_short(text)}: this is no path ({error}).", "Give another path.") from None
+        raise InputError(f"{shortened(text)}: this is no path ({error}).", "Give another path.") from None
     return path
 
 
-def _short(text: str | Path) -> str:
+def shortened(text: str | Path) -> str:
+    """A path for a message: whole, or its beginning and end where it is long."""
     shown = str(text)
     return shown if len(shown) <= 200 else f"{shown[:100]}...{shown[-50:]}"

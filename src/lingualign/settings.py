@@ -170,13 +170,14 @@ def _recipe_files() -> dict[str, Traversable]:
 
 def _recipe_file(name: Any) -> Traversable:
     recipes = _recipe_files()
-    if name in recipes:
+    if isinstance(name, str) and name in recipes:
         return recipes[name]
     near = difflib.get_close_matches(str(name), recipes, n=1)
     raise InputError(
         f"There is no recipe {str(name)!r}.",
         (f"Did you mean {near[0]}? " if near else "")
-        + f"Recipes: {', '.join(sorted(recipes))}. The name of a file of your own ends in .yaml.",
+        + f"Recipes: {', '.join(sorted(recipes))}. A file of your own is given on the command line, "
+        "and its name ends in .yaml.",
     )
 
 
@@ -207,6 +208,13 @@ def _layer(file: Traversable, name: str) -> dict[str, Any]:
         return {}
     if not isinstance(settings, dict):
         raise InputError(f"{name}: settings are written as `key: value`, one a line.")
+    dotted = next((key for key in settings if "." in str(key) and key in _all_settings()), None)
+    if dotted is not None:
+        section, _, key = dotted.rpartition(".")
+        raise InputError(
+            f"{name}: {dotted} is written as on the command line.",
+            f"In a file, write `{section}:` and on the next line, indented, `{key}: {settings[dotted]}`.",
+        )
     _check_keys(settings, f"{name}: ")
     return _without_empty_sections(settings)
 

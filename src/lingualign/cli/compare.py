@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from lingualign.cli.arguments import AllowMissing, Json, RecomputeCorrupt
 from lingualign.cli.reporters import make_reporter, stdout_console
 from lingualign.errors import InputError
+from lingualign.paths import user_path
 
 OUTPUT = "output="
 
@@ -56,7 +56,7 @@ def command(
     from lingualign.pipeline.compare import OUTPUT as DEFAULT
     from lingualign.pipeline.compare import RESULTS, compare
 
-    output = Path(outputs[-1]) if outputs else DEFAULT
+    output = user_path(outputs[-1]) if outputs else DEFAULT
     comparison = compare(recipes, settings, output, chosen, reporter, recompute_corrupt)
     if json:
         reporter.result("comparison", comparison)

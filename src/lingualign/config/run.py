@@ -14,6 +14,7 @@ from lingualign.config.pairs import PairsConfig, RewardConfig
 from lingualign.config.sampling import SamplingConfig
 from lingualign.config.section import Section
 from lingualign.config.training import TrainingConfig
+from lingualign.paths import user_path
 
 
 class RunConfig(Section):
@@ -43,7 +44,7 @@ class RunConfig(Section):
     iterations: int = Field(2, ge=1)
     """Rounds of sampling, scoring, pairing and training (paper: 2)."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     """Of every draw in the run."""
 
     device: str = "auto"
@@ -90,7 +91,7 @@ class RunConfig(Section):
     @property
     def run_folder(self) -> Path:
         """Where this run lives."""
-        return self.output if self.output is not None else Path("runs") / self.recipe
+        return user_path(self.output) if self.output is not None else Path("runs") / self.recipe
 
     @property
     def target_languages(self) -> list[str]:

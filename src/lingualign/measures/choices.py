@@ -52,7 +52,8 @@ def read_choices(path: Path) -> ChoiceTable:
 
     Raises:
         InputError: A row lacks a field, an item lacks a language, or the languages do not agree on the right
-            answer or the number of candidates.
+            answer or the number of candidates; or a right answer is no candidate's index, or written in
+            another way than the choices.
     """
     found: dict[str, dict[str, Row]] = {}
     for row in read_rows(path):
@@ -82,6 +83,7 @@ def read_choices(path: Path) -> ChoiceTable:
             _add(languages[code], rows[item])
             if rows[item].fields.get("answer") != gold[place]:
                 raise InputError(f"{rows[item].place}: another right answer than in {first}.")
+            _check_answer(rows[item], languages[code].chosen[-1], gold[place])
         if any(len(one.scores) != len(languages[first].scores) for one in languages.values()):
             raise InputError(f"{path}: some rows have scores and others have none.")
     for place, item in enumerate(items if languages[first].scores else []):
@@ -104,6 +106,24 @@ def _check(row: Row) -> None:
         isinstance(scores, list) and len(scores) > 1 and all(_is_number(one) for one in scores)
     ):
         raise InputError(f"{row.place}: scores is no list of two or more numbers.")
+
+
+def _check_answer(row: Row, chosen: Hashable | None, answer: Hashable | None) -> None:
+    """Refuses a right answer that can never be equal to a choice, as it is written in another way."""
+    if answer is None:
+        return
+    if chosen is not None and isinstance(chosen, str) != isinstance(answer, str):
+        raise InputError(
+            f"{row.place}: the choice is {chosen!r} and the right answer {answer!r}.",
+            "Write both as letters, or both as indices; with scores alone, the answer is the index of the "
+            "right candidate, from 0.",
+        )
+    scores = row.fields.get("scores")
+    if scores is not None and isinstance(answer, int) and not 0 <= answer < len(scores):
+        raise InputError(
+            f"{row.place}: the right answer is {answer}, and there are {len(scores)} candidates.",
+            "The answer is the index of the right candidate, from 0.",
+        )
 
 
 def _add(choices: Choices, row: Row) -> None:

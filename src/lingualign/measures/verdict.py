@@ -42,10 +42,10 @@ class Guard:
 
     @property
     def sure(self) -> bool | None:
-        """Whether the whole interval is on the same side of the threshold; None without an interval."""
+        """Whether the interval does not hold the threshold; None without an interval."""
         if not isinstance(self.value, Interval):
             return None
-        return self.value.low >= self.least if self.passed else self.value.high < self.least
+        return self.value.low > self.least or self.value.high < self.least
 
 
 @dataclass(frozen=True)

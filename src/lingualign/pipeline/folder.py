@@ -104,7 +104,8 @@ def choose_iteration(run: Path, name: str, what: str, iteration: int | None) -> 
     found = iterations_with(run, name)
     if not found:
         raise InputError(
-            f"{run} has no {what} yet.", f"Go on with the run: `lingualign align {run / 'config.yaml'}`."
+            f"{run} has no {what} yet.",
+            f"Go on with the run: `lingualign align {run / 'config.yaml'} output={run}`.",
         )
     if iteration is not None and iteration not in found:
         raise InputError(

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from lingualign.config import RunConfig
 from lingualign.errors import InputError
-from lingualign.models import load_tokenizer, resolve_spec
+from lingualign.models import load_tokenizer, read_object, resolve_spec
 from lingualign.paths import user_path
 from lingualign.pipeline.bench import Bench, Workbench
+from lingualign.pipeline.inputs import prompts_from_lab
 from lingualign.pipeline.progress import Task
 from lingualign.prompts import ChatFormat
 from lingualign.translation import (
@@ -22,6 +23,7 @@ from lingualign.translation import (
     StoredTranslator,
     Translator,
 )
+from lingualign.translation.template import TAGGED, Template
 
 if TYPE_CHECKING:
     from lingualign.pairs.sources import Translate
@@ -29,24 +31,52 @@ if TYPE_CHECKING:
     from lingualign.translation.seq2seq import Seq2SeqTranslator
 
 
-def check_translation(config: RunConfig) -> None:
+def check_translation(config: RunConfig, needed: bool = True) -> None:
     """Checks the translator's settings, without loading a model.
 
+    Args:
+        config: Of the run.
+        needed: Whether anything will be translated.
+
     Raises:
-        InputError: Something is missing or not there.
+        InputError: Something is missing, not there, or of the wrong kind.
     """
     settings = config.translation
+    if not needed and settings.kind in ("none", "lab"):
+        return
     if settings.kind == "none":
         raise InputError(
             f"pairs.kind={config.pairs.kind} translates responses, and translation.kind is none.",
             "Choose a translator: policy, model, server or file; `lab` for prompts of the lab.",
         )
+    if settings.kind == "lab" and not prompts_from_lab(config):
+        raise InputError(
+            "translation.kind is lab, and the prompts are not the lab's: its translator cannot read them.",
+            "Choose another translator: policy, model, server or file.",
+        )
     if settings.kind == "policy" and settings.model is not None:
         resolve_spec(settings.model)
     if settings.kind == "model":
-        resolve_spec(str(settings.model))
-    if settings.kind == "file" and not user_path(str(settings.path)).is_file():
-        raise InputError(f"translation.path: {settings.path}: no such file.")
+        _check_seq2seq(resolve_spec(str(settings.model)))
+    if settings.kind == "file":
+        path = user_path(str(settings.path))
+        if not path.is_file():
+            raise InputError(f"translation.path: {settings.path}: no such file.")
+        FileTranslator(path)  # reads all of it
+    if settings.template is not None:
+        Template(settings.template)
+
+
+def _check_seq2seq(folder: Path) -> None:
+    """Refuses a folder whose model is of no type that `load_seq2seq` can load."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+
+    kind = read_object(folder / "config.json").get("model_type")
+    if kind not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
+        raise InputError(
+            f"translation.model: {folder}: a model of type {kind} is no encoder-decoder model.",
+            "Give the folder of an M2M-100 or NLLB model; for a causal one, translation.kind=policy.",
+        )
 
 
 def make_translator(bench: Workbench, policy: Path) -> Translator:
@@ -81,7 +111,6 @@ def _model(bench: Workbench, policy: Path) -> PolicyTranslator | Seq2SeqTranslat
     """A translator that computes with a model here."""
     from lingualign.translation.policy import PolicyTranslator
     from lingualign.translation.seq2seq import Seq2SeqTranslator, load_seq2seq
-    from lingualign.translation.template import TAGGED
 
     config, settings = bench.config, bench.config.translation
     if settings.kind == "model":
@@ -107,8 +136,6 @@ def _model(bench: Workbench, policy: Path) -> PolicyTranslator | Seq2SeqTranslat
 
 
 def _server(bench: Workbench) -> ServerTranslator:
-    from lingualign.translation.template import TAGGED
-
     settings = bench.config.translation
     return ServerTranslator(
         str(settings.url),

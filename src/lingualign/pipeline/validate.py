@@ -101,6 +101,10 @@ def validate(
     make_reader(config, config.languages)  # what measuring reads answers with may be missing
     check_trackers(config.training.report_to)
     check_launch(config.training, config.device)
+    if config.training.lora is not None:
+        from lingualign.training.adapter import check_adapter  # imports torch
+
+        check_adapter(policy, config.training, config.trust_remote_code)
     config = complete_options(config)
     prompts = twin.prompts if twin else load_prompts(config, chat, positions(policy, reference))
     check_parts(config, prompts)
@@ -153,8 +157,8 @@ def check_parts(config: RunConfig, prompts: RunPrompts) -> None:
             f"reward.kind={config.reward.kind} is trained on labelled pairs, and there are none.",
             "Give them: data.labelled_pairs=FILE.",
         )
-    if "translation" in reads or config.translation.kind != "none":
-        check_translation(config)
+    contexts = {config.reward.context, *getattr(part_options(config, "reward"), "also", ())}
+    check_translation(config, needed="translation" in reads or "translated" in contexts)
     modules = {"pairs": load_pairing(config)}
     if config.reward.kind != NO_REWARD:
         modules["reward"] = load_reward(config)

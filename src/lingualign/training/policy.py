@@ -16,6 +16,7 @@ from lingualign.config import TrainingConfig
 from lingualign.errors import InputError
 from lingualign.models import base_folder, is_adapter, load_model
 from lingualign.prompts import ChatFormat
+from lingualign.training.adapter import check_target_modules
 
 
 def trainable_policy(
@@ -55,6 +56,8 @@ def trainable_policy(
     disable_dropout(base)
     if is_adapter(folder):
         return PeftModel.from_pretrained(base, folder, is_trainable=True)
+    if config.train_modules != "attention":
+        check_target_modules(base, lora.target_modules)
     settings = PeftLoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
