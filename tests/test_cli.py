@@ -114,6 +114,13 @@ def _error(*arguments: object) -> str:
     return result.stderr
 
 
+@pytest.mark.parametrize(
+    "command", ["align output=", "compare icr random output=", "report ", "export --to csv "]
+)
+def test_no_folder_can_have_a_name_so_long(command: str) -> None:
+    assert "File name too long" in _error(*f"{command}{'x' * 300}".split())
+
+
 def test_unknown_recipe_and_setting_suggest() -> None:
     assert "Did you mean icr?" in _error("align", "irc")
     assert "sampling.temperature" in _error("align", "sampling.temprature=1")

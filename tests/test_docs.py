@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pyarrow as pa
 import pytest
 import typer.main
 from pydantic import BaseModel
@@ -27,6 +28,7 @@ import lingualign
 from lingualign.cli.app import app
 from lingualign.config import RunConfig
 from lingualign.parts import list_kinds, load_part
+from lingualign.records import PAIRS, RESPONSES, SCORES
 from lingualign.settings import list_recipes, load_config
 
 mkdocs_build = pytest.importorskip("mkdocs.commands.build", reason="pip install -e '.[docs]'")
@@ -257,6 +259,16 @@ def test_every_python_example_parses_and_imports_what_there_is() -> None:
                         f"{path.name}: {node.module}.{name}" for name in names - names_in(node.module or "")
                     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("heading", "schema"), [("Responses", RESPONSES), ("Scores", SCORES), ("Pairs", PAIRS)]
+)
+def test_the_page_of_tables_has_every_column(heading: str, schema: pa.Schema) -> None:
+    text = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    section = text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    firsts = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
+    assert [name for first in firsts for name in re.findall(r"`(\w+)`", first)] == schema.names
 
 
 def test_every_error_message_that_is_explained_is_one_of_the_program() -> None:

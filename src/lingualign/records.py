@@ -224,7 +224,8 @@ def conform(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
         raise InputError(
-            f"{path}: column {', '.join(missing)} is missing; it has {', '.join(table.column_names)}."
+            f"{path}: column {', '.join(missing)} is missing; it has {', '.join(table.column_names)}.",
+            "docs/tables.md says what each column is.",
         )
     try:
         found = table.select(schema.names).cast(schema)

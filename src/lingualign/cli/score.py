@@ -15,7 +15,8 @@ def command(
 ) -> None:
     """Scores responses, from `lingualign sample` or from elsewhere, with the recipe's reward.
 
-    Needs the prompts that they answer, by id. Writes OUTPUT/scores/part-*.parquet:
+    Needs the prompts that they answer, by id. Responses from elsewhere have the columns of docs/tables.md.
+    Writes OUTPUT/scores/part-*.parquet:
 
         lingualign score policy=./aligned reference=./sft prompts=./prompts languages=en,de,sw \\
             --responses work/responses --output work

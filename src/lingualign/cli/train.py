@@ -9,7 +9,7 @@ from lingualign.cli.reporters import make_reporter
 def command(pairs: Pairs, output: Output, arguments: Arguments = None, json: Json = False) -> None:
     """Trains the policy on preference pairs, from `lingualign pair` or from elsewhere.
 
-    Writes OUTPUT/model, a Hugging Face folder:
+    Pairs from elsewhere have the columns of docs/tables.md. Writes OUTPUT/model, a Hugging Face folder:
 
         lingualign train policy=./aligned training.learning_rate=1e-6 --pairs work/pairs.parquet --output work
     """
