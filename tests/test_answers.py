@@ -112,6 +112,7 @@ def test_choice_without_a_marker_says_so() -> None:
         (r"\boxed {x_{1}}", "x_{1}"),
         (r"\boxed{7} \boxed{8", "7"),
         (r"\boxed{\boxed{3}}", "3"),
+        (r"\boxed{ }", None),
         ("42", None),
     ],
 )

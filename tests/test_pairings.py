@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -113,6 +114,24 @@ def test_mapo_chooses_only_right_answers(tmp_path: Path) -> None:
     assert len({row["id"] for row in result.pairs}) == 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "written", "said", "other"),
+    [
+        ("boxed", '"1,000"', r"\boxed{1,000}", r"\boxed{4}"),
+        ("boxed", "7.0", r"\boxed{7}", r"\boxed{}"),
+        ("choice", '"b"', "Antwort: B", "Antwort: A"),
+    ],
+)
+def test_right_answers_are_spelled_as_those_of_responses(
+    kind: Any, written: str, said: str, other: str, tmp_path: Path
+) -> None:
+    gold = tmp_path / "gold.jsonl"
+    gold.write_text(f'{{"id": "a", "answer": {written}}}\n', encoding="utf-8")
+    pair = ranked.make(ranked.Settings(gold_path=str(gold), answers=kind))
+    assert indices(all_pairs(pair, scored([0.9, 0.5], [said, other]))) == [(0, 1)]
+    assert all_pairs(pair, scored([0.9, 0.5], [other, said])).report["de"].dropped == {"no choice": 1}
+
+
 def test_without_gold_all_ordered_pairs_but_ties() -> None:
     pair = ranked.make(ranked.Settings())
     assert indices(all_pairs(pair, scored([0.5, 0.9, 0.5]))) == [(1, 0), (1, 2)]
@@ -196,6 +215,17 @@ def test_calm_pairs_every_disagreement_with_the_translated_explanation() -> None
         ("fr", "fr: B 2", "fr: A 1"),
     ]
     assert len({pair["id"] for pair in result.pairs}) == 4
+    assert all(pair["chosen_finished"] for pair in result.pairs)
+
+
+def test_calm_trains_no_end_behind_an_explanation_that_was_cut() -> None:
+    rows, scores = votes({"en": ["B", "A"]}, "B", ("en", 0))
+    rows[0]["finish_reason"] = "length"
+    sources = Sources(
+        prompts(["a"], ["en"]), "en", PLAIN, Tagged(), responses=rows, scores=scores, translate=translate
+    )
+    [pair] = all_pairs(disagreement.make(disagreement.Settings()), sources).pairs
+    assert (pair["chosen_finished"], pair["rejected_finished"]) == (False, True)
 
 
 def test_calm_needs_the_scores_of_votes() -> None:

@@ -110,6 +110,7 @@ def boxed(text: str) -> str | None:
     r"""What the last complete `\boxed{...}` holds, braces inside it included.
 
     A number is written as `last_number` writes it; of anything else only the spaces at the ends are removed.
+    An empty box holds no answer.
     """
     found: tuple[int, int] | None = None  # the complete box that begins last
     opened: list[int | None] = []  # the braces that are open: where a box begins, None for any other
@@ -121,9 +122,17 @@ def boxed(text: str) -> str | None:
             found = (start, brace.start())
     if found is None:
         return None
-    content = text[slice(*found)].strip()
-    number = NUMBER.fullmatch(content)
-    return _canonical(number) if number else content
+    return spelled(text[slice(*found)].strip(), "boxed") or None
+
+
+def spelled(answer: str, kind: AnswerKind) -> str:
+    """A right answer that somebody wrote down, as the extractor of its kind writes those of responses."""
+    if kind == "number":
+        return last_number(answer) or answer
+    if kind == "choice":
+        return answer.upper()
+    number = NUMBER.fullmatch(answer) if kind == "boxed" else None
+    return _canonical(number) if number else answer
 
 
 def extractor(kind: AnswerKind) -> Callable[[Response], str | None]:

@@ -37,9 +37,10 @@ class PairingReport:
         candidates: Their responses, or labelled pairs.
         removed: Filter -> candidates that it removed: `truncated`, `duplicate`, `language`, `no reward`.
         dropped: Reason -> prompts (or pairs, where there can be several) left out: `too few` (less than two
-            candidates left), `outliers` (every candidate lies above the bound), `tie` (nothing is better than
-            anything else), `identical` (chosen and rejected say the same), `margin` (too small a difference),
-            `untranslated` (the translator failed).
+            candidates left), `outliers` (every candidate lies above the bound), `no choice` (none of
+            those left may be chosen: no right answer, for one), `tie` (nothing is better than anything else),
+            `identical` (chosen and rejected say the same), `margin` (too small a difference), `untranslated`
+            (the translator failed).
         length_control: The penalty, and the length gap over the prompts whose pair it chooses; None for
             pairs that no reward chooses.
         unit: Of length.

@@ -55,8 +55,8 @@ def make(settings: Settings) -> Pairing:
                     tally.drop(prompt, "agreed")
                 if settings.max_pairs is not None and len(kept) > settings.max_pairs:
                     kept = sources.draw(prompt.id, language).sample(kept, settings.max_pairs)
-                text = chosen[prompt.id]
-                side = None if text is None else Side(text, score=1.0, index=-1)
+                text, finished = chosen[prompt.id], explained[prompt.id]["finish_reason"] == "stop"
+                side = None if text is None else Side(text, score=1.0, index=-1, finished=finished)
                 for candidate in kept:
                     rejected = Side.of(candidate.response, 0.0)
                     yield from tally.pairs(prompt, side, rejected, f"/{rejected.index}")

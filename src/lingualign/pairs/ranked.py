@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from lingualign.answers import extractor, last_number
+from lingualign.answers import AnswerKind, extractor, spelled
 from lingualign.config import RunConfig, Section
 from lingualign.errors import InputError
 from lingualign.pairs.base import Pairing, Tally
@@ -77,7 +77,7 @@ def make(settings: Settings) -> Pairing:
     return pair
 
 
-def read_gold(path: str, kind: str) -> dict[str, str]:
+def read_gold(path: str, kind: AnswerKind) -> dict[str, str]:
     """Reads the right answers, by prompt id, spelled as `lingualign.answers` spells those of responses.
 
     Raises:
@@ -88,5 +88,5 @@ def read_gold(path: str, kind: str) -> dict[str, str]:
         if row.fields.get("id") is None or row.fields.get("answer") is None:
             raise InputError(f"{row.place}: a row of pairs.options.gold_path has `id` and `answer`.")
         answer = str(row.fields["answer"]).strip()
-        found[str(row.fields["id"])] = (last_number(answer) or answer) if kind == "number" else answer
+        found[str(row.fields["id"])] = spelled(answer, kind)
     return found

@@ -246,7 +246,7 @@ def _choices(
     """Positions of chosen and rejected of the pairs of one prompt, or why there is none."""
     choices = choose(candidates, rewards, bound)
     if not choices:
-        return "outliers"
+        return "outliers" if best_within(rewards, bound) is None else "no choice"
     reasons, kept = Counter[str](), []
     for chosen, rejected in choices:
         margin = rewards[chosen] - rewards[rejected]
